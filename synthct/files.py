@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from synthct.errors import OutputError
@@ -13,6 +13,8 @@ from synthct.errors import OutputError
 __all__ = ["PARTIAL_FOLDER", "prepare_output_folder", "staged_file", "write_text"]
 
 PARTIAL_FOLDER = ".partial"
+
+_TRIES = 100
 
 
 def prepare_output_folder(folder: Path) -> Path:
@@ -40,9 +42,10 @@ def staged_file(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be written to.
     """
     partial = path.parent / PARTIAL_FOLDER
-    staged = partial / f"{uuid.uuid4().hex}-{path.name}"
+    own = partial / uuid.uuid4().hex
+    staged = own / path.name
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        _make(own)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); expected a writable folder") from error
     try:
@@ -51,7 +54,7 @@ def staged_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        staged.unlink(missing_ok=True)
+        shutil.rmtree(own, ignore_errors=True)
         _remove_if_empty(partial)
 
 
@@ -62,6 +65,15 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def _make(own: Path) -> None:
+    """Make a writer's own folder; while it exists, no other writer can remove `.partial/` around it."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another writer removed `.partial/` between the two steps
+            own.mkdir(parents=True)
+            return
+    own.mkdir(parents=True)
+
+
 def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
+    with suppress(OSError):  # another writer's file may lie in it, or the other one removed it first
         folder.rmdir()

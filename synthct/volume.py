@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from synthct.errors import GeometryError, InputError
+from synthct.errors import GeometryError, InputError, OutputError
 from synthct.files import staged_file
-from synthct.header import DEFAULT_VOXEL_LIMIT, check_file
+from synthct.header import DEFAULT_VOXEL_LIMIT, check_file, decoder_name
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -21,6 +21,9 @@ __all__ = ["GEOMETRY_TOLERANCE", "Geometry", "Volume", "read_volume", "require_s
 
 GEOMETRY_TOLERANCE = 1e-3
 """Largest difference of spacing, origin (mm) and direction at which two grids count as one (CONTRACT 4.3)."""
+
+WRITTEN_SUFFIXES = (".mha", ".nii", ".nii.gz", ".nrrd")
+"""Formats of one file that keep a geometry: .mhd is two files, .tif knows no origin, direction or slice distance."""
 
 Array = npt.NDArray[Any]
 
@@ -111,7 +114,8 @@ def read_volume(path: str | os.PathLike[str], *, voxel_limit: int = DEFAULT_VOXE
     import SimpleITK as sitk
 
     try:
-        image = sitk.ReadImage(str(path))
+        # The reader is named: left to choose by content, ITK could decode another format than the one checked.
+        image = sitk.ReadImage(str(path), imageIO=decoder_name(path))
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be decoded ({_last_line(error)})") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
@@ -125,18 +129,31 @@ def read_volume(path: str | os.PathLike[str], *, voxel_limit: int = DEFAULT_VOXE
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     """Write a volume, compressed, so that a reader sees either the whole file or none.
 
+    Args:
+        volume: voxels (z, y, x) and their grid.
+        path: .mha or .nrrd keep the geometry in double precision (.mha bit for bit), .nii and .nii.gz in single.
+
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, the disk is full, or the suffix is another.
     """
     import SimpleITK as sitk
 
     path = Path(path)
+    if not path.name.endswith(WRITTEN_SUFFIXES):
+        raise OutputError(f"{path}: cannot be written in this format; expected one of {', '.join(WRITTEN_SUFFIXES)}")
     image = sitk.GetImageFromArray(volume.voxels)
     image.SetSpacing(volume.geometry.spacing)
     image.SetOrigin(volume.geometry.origin)
     image.SetDirection(volume.geometry.direction)
     with staged_file(path) as partial:
-        sitk.WriteImage(image, str(partial), useCompression=True)
+        try:
+            sitk.WriteImage(image, str(partial), useCompression=True)
+            # On a full disk ITK's NIfTI writer leaves half a file and reports nothing.
+            check_file(partial, voxel_limit=volume.voxels.nbytes)
+        except (RuntimeError, InputError) as error:
+            raise OutputError(
+                f"{path}: cannot be written whole ({_last_line(error)}); expected room for it on the disk"
+            ) from error
     return path
 
 
@@ -162,7 +179,7 @@ def _swap(difference: str) -> str:
 
 
 def _text(values: tuple[float, ...] | tuple[int, ...]) -> str:
-    return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+    return "(" + ", ".join(f"{value:.10g}" for value in values) + ")"
 
 
 def _geometry(image: sitk.Image) -> Geometry:

@@ -1,0 +1,1 @@
+"""Sub-commands that algorithms bring: info, predict, train, run."""

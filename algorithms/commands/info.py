@@ -1,0 +1,115 @@
+"""`synthct info`: what is installed and with which weights; without a name it imports no torch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from algorithms.interface import About, all_algorithms, find_algorithm
+from synthct.cli.console import tell
+from synthct.errors import WeightsError
+from synthct.weights import CARD_NAME, PLATFORM_FOLDERS
+
+__all__ = ["info"]
+
+NVIDIA_FOLDER = Path("/proc/driver/nvidia/gpus")
+
+
+def info(
+    name: Annotated[str | None, typer.Argument(help="One algorithm, in detail.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the algorithms, their weights and the devices; with NAME, one algorithm's size and patch."""
+    if name is None:
+        content: dict[str, Any] = {
+            "algorithms": [
+                {
+                    "name": about.name,
+                    "summary": about.summary,
+                    "tasks": [str(task) for task in about.tasks],
+                    "regions": [str(region) for region in about.regions],
+                    "models": _models(about),
+                }
+                for about in all_algorithms()
+            ],
+            "devices": _devices(),
+        }
+    else:
+        content = _detail(find_algorithm(name))
+    tell(json.dumps(content, indent=2) if as_json else _text(content))
+
+
+def _detail(about: About) -> dict[str, Any]:
+    from algorithms.presets import read_preset
+
+    describe = importlib.import_module(f"{about.module}.plan").describe
+    sizes = {preset: describe(read_preset(about, preset)) for preset in about.presets}
+    first = sizes[about.presets[0]]
+    parameters = {"full": first[0], **{preset: size[0] for preset, size in sizes.items()}}
+    return {
+        "name": about.name,
+        "summary": about.summary,
+        "source": about.source,
+        "tasks": [str(task) for task in about.tasks],
+        "regions": [str(region) for region in about.regions],
+        "parameters": parameters,
+        "patch": first[1],
+        "models": _models(about),
+    }
+
+
+def _models(about: About) -> list[dict[str, Any]]:
+    """Model folders in reach: the platform's and the starter; read, not proven."""
+    models = []
+    for path, source in [*((folder, "user") for folder in PLATFORM_FOLDERS), (about.starter, "starter")]:
+        card_path = path / CARD_NAME
+        if not card_path.is_file():
+            continue
+        try:
+            card = json.loads(card_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{card_path}: cannot be read as JSON ({error})") from error
+        if isinstance(card, dict) and card.get("algorithm") == about.name:
+            models.append(
+                {
+                    "path": str(path),
+                    "source": source,
+                    "sha256": card.get("sha256"),
+                    "tasks": card.get("tasks"),
+                    "regions": card.get("regions"),
+                }
+            )
+    return models
+
+
+def _devices() -> list[str]:
+    """Devices, told without torch: the CPU, and NVIDIA cards that the driver lists."""
+    devices = ["cpu"]
+    for card in sorted(NVIDIA_FOLDER.glob("*/information")):
+        model = next((line for line in card.read_text().splitlines() if line.startswith("Model:")), "Model: unknown")
+        devices.append(f"cuda ({model.partition(':')[2].strip()})")
+    return devices
+
+
+def _text(content: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = []
+    for entry in content.get("algorithms", [content]):
+        lines.append(f"{entry['name']}: {entry['summary']}")
+        lines.append(f"  tasks {', '.join(entry['tasks'])}; regions {', '.join(entry['regions'])}")
+        for preset, count in entry.get("parameters", {}).items():
+            lines.append(f"  parameters ({preset}): {count:,}")
+        if entry.get("patch"):
+            lines.append(f"  patch (z, y, x): {' x '.join(str(edge) for edge in entry['patch'])}")
+        for model in entry["models"]:
+            scope = f"{', '.join(model['tasks'] or [])}; {', '.join(model['regions'] or [])}"
+            lines.append(f"  {model['source']} weights: {model['path']} ({scope}; sha256 {str(model['sha256'])[:12]})")
+        if not entry["models"]:
+            lines.append("  no weights in reach (--model DIR)")
+    if "devices" in content:
+        lines.append("devices: " + ", ".join(content["devices"]))
+    return "\n".join(lines)

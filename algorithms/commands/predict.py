@@ -1,0 +1,109 @@
+"""`synthct predict`: a data set or a platform folder in, one sCT per case out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from synthct.anatomy import Region, Task, parse_region
+from synthct.cli.console import make_progress, tell
+from synthct.dataset import Case, CaseFiles, find_cases, load_case, read_image
+from synthct.errors import InputError, UsageError
+from synthct.files import prepare_output_folder, write_text
+from synthct.grand_challenge.job import is_platform_folder, read_job
+from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
+from synthct.outline import body_outline
+from synthct.volume import write_volume
+from synthct.weights import starter_allowed
+
+__all__ = ["predict"]
+
+MANIFEST = "manifest.json"
+
+
+def predict(
+    algorithm: Annotated[str, typer.Argument(help="Name of the algorithm (synthct info lists them).")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Data set root at any level, or a platform folder.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for <id>.mha and manifest.json.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder.")] = None,
+    starter: Annotated[bool, typer.Option("--starter", help="Run the starter weights.")] = False,
+    task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
+    region: Annotated[str | None, typer.Option(help="Region of all cases, whatever their ids say.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
+    spread: Annotated[bool, typer.Option("--spread", help="Write the per-voxel spread, where there is one.")] = False,
+    seed: Annotated[int, typer.Option(help="Of algorithms that draw random numbers.")] = 0,
+    mask: Annotated[Literal["file", "auto"], typer.Option(help="Body outline: from the file, or drawn.")] = "file",
+    force: Annotated[bool, typer.Option("--force", help="Run cases that the model was not trained for.")] = False,
+    voxel_limit: Annotated[int, typer.Option(min=1, help="Largest accepted volume in bytes.")] = DEFAULT_VOXEL_LIMIT,
+) -> None:
+    """Translate MR or CBCT into synthetic CT, one <id>.mha per case."""
+    from algorithms.interface import find_algorithm
+
+    about = find_algorithm(algorithm)
+    if model is not None and starter:
+        raise UsageError("--model and --starter exclude each other")
+    cases = _cases(source, output, task, region, auto_mask=mask == "auto")
+    _check_headers(cases, voxel_limit, auto_mask=mask == "auto")
+
+    import torch
+
+    from algorithms.runtime import Runtime
+    from synthct.inference.engine import choose_device
+
+    torch.manual_seed(seed)
+    runtime = Runtime(about, model, starter or (model is None and starter_allowed()), force, choose_device(device))
+    runtime.check(cases)
+    prepare_output_folder(output)
+    with make_progress() as progress:
+        overall = progress.add_task(f"{about.name}: cases", total=len(cases))
+        for files in cases:
+            bar = progress.add_task(files.id, total=None)
+            case = _load(files, voxel_limit, auto_mask=mask == "auto")
+            prediction = runtime.predict(
+                case, files, advance=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total)
+            )
+            write_volume(prediction.volume, output / f"{files.id}.mha")
+            if spread and prediction.spread is not None:
+                (output / "spread").mkdir(exist_ok=True)
+                write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
+            progress.remove_task(bar)
+            progress.update(overall, advance=1)
+    write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
+    tell(f"{len(cases)} synthetic CT{'s' if len(cases) > 1 else ''} in {output} (report: {output / MANIFEST})")
+
+
+def _cases(source: Path, output: Path, task: Task | None, region: str | None, *, auto_mask: bool) -> list[CaseFiles]:
+    wanted = parse_region(region) if region is not None else None
+    if region is not None and wanted is None:
+        raise UsageError(f"region '{region}' is unknown; expected one of {', '.join(Region)}")
+    if is_platform_folder(source):
+        if auto_mask:
+            raise UsageError("--mask auto is not for platform folders; expected images/body to hold the mask")
+        return [read_job(source, output, task=task, region=wanted).files]
+    cases = find_cases(source, task=task)
+    return [replace(files, region=wanted) for files in cases] if wanted is not None else cases
+
+
+def _check_headers(cases: list[CaseFiles], voxel_limit: int, *, auto_mask: bool) -> None:
+    """Refuse what the headers already tell, for all cases, before anything is loaded or written."""
+    for files in cases:
+        header = read_header(files.image, voxel_limit=voxel_limit)
+        if auto_mask:
+            continue
+        if files.mask is None:
+            raise InputError(
+                f"{files.image.parent}: case {files.id} has no mask file; expected mask.mha there (or --mask auto)"
+            )
+        require_size(read_header(files.mask, voxel_limit=voxel_limit), header.size, of=files.image)
+
+
+def _load(files: CaseFiles, voxel_limit: int, *, auto_mask: bool) -> Case:
+    """Read a case without its CT: a predictor must not see it."""
+    if not auto_mask:
+        return load_case(files, voxel_limit=voxel_limit, with_reference=False)
+    image = read_image(files.image, voxel_limit=voxel_limit)
+    return load_case(files, mask=body_outline(image), voxel_limit=voxel_limit, with_reference=False)

@@ -1,0 +1,1 @@
+"""The yardstick: median CT value per MR value."""

@@ -1,0 +1,48 @@
+"""Fitting the table to a SynthRAD folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from algorithms.lookup_table.about import ABOUT
+from algorithms.lookup_table.table import TableConfig, fit_table
+from algorithms.training import TrainingRun, require_references
+from synthct.anatomy import Task
+from synthct.dataset import load_case
+from synthct.weights import ModelFolder, save_model
+
+__all__ = ["train"]
+
+
+def train(run: TrainingRun) -> ModelFolder:
+    """Fit the table to all cases of the run and save it as a model folder.
+
+    The bins span 0 to 2000 for MR and -1024 to 3071 HU for CBCT. Cases are used as they are: nothing is aligned.
+    """
+    cases = require_references(run.cases)
+    task = cases[0].task
+    config = TableConfig() if task is Task.MRI else TableConfig(low=-1024.0, high=3071.0, bins=512)
+    bar = run.progress.add_task("reading cases", total=len(cases))
+
+    pairs = []
+    for files in cases:
+        case = load_case(files)
+        inside = case.mask.voxels > 0
+        if case.reference is not None:
+            pairs.append((case.image.voxels[inside], case.reference.voxels[inside]))
+        run.progress.update(bar, advance=1)
+    table = fit_table(pairs, config)
+    return save_model(
+        Path(run.run_dir),
+        {"table": torch.from_numpy(np.ascontiguousarray(table))},
+        half=False,
+        algorithm=ABOUT.name,
+        tasks=(task,),
+        regions=run.regions,
+        starter=run.starter,
+        trained_on=run.trained_on,
+        config=config.model_dump(),
+    )

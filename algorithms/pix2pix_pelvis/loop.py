@@ -1,0 +1,175 @@
+"""Training of pix2pix-pelvis: adversarial + 100 L1 on patches (paper 003, equation 1), read top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from algorithms.pix2pix_pelvis.network import Discriminator, NetworkConfig, Triple, UNetGenerator
+from algorithms.pix2pix_pelvis.patches import PatchSampler, TrainingCase
+from synthct.inference.engine import sweep
+
+__all__ = ["RecipeConfig", "fit"]
+
+log = logging.getLogger(__name__)
+
+
+class RecipeConfig(BaseModel):
+    """One preset; each field's evidence stands in configs/*.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkConfig = NetworkConfig()
+    patch: Triple = (32, 160, 160)
+    iterations: int = Field(default=36000, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    l1_weight: float = Field(default=100.0, ge=0)
+    adversarial_weight: float = Field(default=1.0, ge=0)
+    image_scale: float = Field(default=1000.0, gt=0)
+    ct_scale: float = Field(default=1000.0, gt=0)
+    inference_patch: Triple | None = None
+    align: bool = False
+    min_information: float = 0.0
+    augment: bool = False
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    bf16: bool = False
+    validation_cases: tuple[str, ...] = ()
+    excluded_cases: tuple[str, ...] = ()
+    validation_interval: int = Field(default=250, gt=0)
+    seed: int = 0
+
+
+def fit(
+    training: list[TrainingCase],
+    validation: list[TrainingCase],
+    config: RecipeConfig,
+    run_dir: Path,
+    device: torch.device,
+    progress: Progress,
+) -> UNetGenerator:
+    """Train and return the generator that was best on the validation cases (the last one where there are none).
+
+    The learning rate is constant for the first half and falls to zero over the second. A checkpoint with everything
+    needed to go on lies in `run_dir/checkpoint.pt` after each validation; an existing one is taken up.
+    """
+    torch.manual_seed(config.seed)
+    layout = torch.channels_last_3d
+    generator = UNetGenerator(config.network).to(device, memory_format=layout)
+    discriminator = Discriminator(config.network).to(device, memory_format=layout)
+    average = copy.deepcopy(generator)
+    optimisers = [
+        torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=config.betas)
+        for net in (generator, discriminator)
+    ]
+    sampler = PatchSampler(training, config.patch, augment=config.augment, seed=config.seed)
+    best = float("inf")
+    best_state = copy.deepcopy(generator.state_dict())
+    start = 0
+    checkpoint = run_dir / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        for part, saved in zip((generator, discriminator, average, *optimisers), state["parts"], strict=True):
+            part.load_state_dict(saved)
+        start, best, best_state = state["iteration"], state["best"], state["best_state"]
+        sampler.skip(start)
+        log.info("taken up at iteration %d of %d", start, config.iterations)
+    bar = progress.add_task("training", total=config.iterations, completed=start)
+    began = time.monotonic()
+    for iteration in range(start + 1, config.iterations + 1):
+        rate = config.learning_rate * min(1.0, 2.0 * (1.0 - (iteration - 1) / config.iterations))
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        image, ct, weight = (torch.from_numpy(array)[None, None].to(device) for array in sampler.draw())
+        losses = _step(generator, discriminator, optimisers, image, ct, weight, config)
+        _follow(average, generator, min(config.ema, iteration / (iteration + 10)))
+        progress.update(bar, advance=1, description=f"training (L1 {losses[0] * config.ct_scale:.0f} HU)")
+        if iteration % config.validation_interval and iteration != config.iterations:
+            continue
+        scores = [_masked_mae(average, case, config, device) for case in validation]
+        score = float(np.mean(scores)) if scores else -float(iteration)
+        if score < best:
+            best, best_state = score, copy.deepcopy(average.state_dict())
+        parts = [part.state_dict() for part in (generator, discriminator, average, *optimisers)]
+        staged = checkpoint.with_suffix(".partial")
+        torch.save({"parts": parts, "iteration": iteration, "best": best, "best_state": best_state}, staged)
+        staged.replace(checkpoint)
+        log.info(
+            "iteration %d: L1 %.1f HU, adversarial %.3f, discriminator %.3f, validation MAE %s HU, best %.1f, %.0f s",
+            iteration,
+            losses[0] * config.ct_scale,
+            losses[1],
+            losses[2],
+            [round(score, 1) for score in scores],
+            best,
+            time.monotonic() - began,
+        )
+    generator.load_state_dict(best_state)
+    return generator.eval()
+
+
+def _step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    optimisers: list[torch.optim.Adam],
+    image: Tensor,
+    ct: Tensor,
+    weight: Tensor,
+    config: RecipeConfig,
+) -> tuple[float, float, float]:
+    """One update of both networks; returns L1 (scaled units), adversarial and discriminator loss."""
+    bce = nn.functional.binary_cross_entropy_with_logits
+    autocast = torch.autocast(image.device.type, torch.bfloat16, enabled=config.bf16)
+    with autocast:
+        fake = generator(image.to(memory_format=torch.channels_last_3d)).float()
+    shown_fake, shown_real = fake * weight - (1 - weight), ct * weight - (1 - weight)
+    adversarial = torch.zeros(())
+    discriminator_loss = torch.zeros(())
+    if config.adversarial_weight > 0:
+        with autocast:
+            real_logits = discriminator(image, shown_real).float()
+            fake_logits = discriminator(image, shown_fake.detach()).float()
+        discriminator_loss = 0.5 * (
+            bce(real_logits, torch.ones_like(real_logits)) + bce(fake_logits, torch.zeros_like(fake_logits))
+        )
+        optimisers[1].zero_grad(set_to_none=True)
+        discriminator_loss.backward()  # type: ignore[no-untyped-call]
+        optimisers[1].step()
+        discriminator.requires_grad_(False)
+        with autocast:
+            logits = discriminator(image, shown_fake).float()
+        discriminator.requires_grad_(True)
+        adversarial = bce(logits, torch.ones_like(logits))
+    l1 = ((fake - ct).abs() * weight).sum() / weight.sum().clamp(min=1.0)
+    optimisers[0].zero_grad(set_to_none=True)
+    (config.l1_weight * l1 + config.adversarial_weight * adversarial).backward()
+    nn.utils.clip_grad_norm_(generator.parameters(), 20.0)
+    optimisers[0].step()
+    return float(l1.detach()), float(adversarial.detach()), float(discriminator_loss.detach())
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, source: nn.Module, decay: float) -> None:
+    for slow, fast in zip(average.parameters(), source.parameters(), strict=True):
+        slow.lerp_(fast, 1.0 - decay)
+    for slow, fast in zip(average.buffers(), source.buffers(), strict=True):
+        slow.copy_(fast)
+
+
+def _masked_mae(generator: UNetGenerator, case: TrainingCase, config: RecipeConfig, device: torch.device) -> float:
+    generator.eval()
+    patch = config.inference_patch or config.patch
+    predicted = sweep(generator, case.image, patch=patch, step=0.5, device=device, wanted=case.weight > 0)
+    generator.train()
+    error: npt.NDArray[np.float32] = np.abs(predicted - case.ct)[case.weight > 0]
+    return float(error.mean()) * config.ct_scale

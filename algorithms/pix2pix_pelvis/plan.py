@@ -1,0 +1,21 @@
+"""The size of a preset's generator, counted on the meta device: no memory is allocated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from algorithms.pix2pix_pelvis.loop import RecipeConfig
+from algorithms.pix2pix_pelvis.network import UNetGenerator
+
+__all__ = ["describe"]
+
+
+def describe(settings: dict[str, Any]) -> tuple[int, tuple[int, int, int] | None]:
+    """Return (number of generator parameters, inference patch (z, y, x)) of a preset."""
+    config = RecipeConfig.model_validate(settings)
+    with torch.device("meta"):
+        generator = UNetGenerator(config.network)
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    return count, config.inference_patch or config.patch

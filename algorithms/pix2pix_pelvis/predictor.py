@@ -1,0 +1,74 @@
+"""Predicting with pix2pix-pelvis: normalise, sweep, invert, finish."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from algorithms.interface import Advance, Prediction
+from algorithms.pix2pix_pelvis.network import NetworkConfig, Triple, UNetGenerator
+from synthct.dataset import Case
+from synthct.errors import WeightsError
+from synthct.inference.engine import sweep
+from synthct.inference.finish import finish_hu
+from synthct.intensity import LinearScale
+from synthct.weights import ModelFolder, load_tensors
+
+__all__ = ["ModelConfig", "Pix2PixPredictor", "load"]
+
+
+class ModelConfig(BaseModel):
+    """What model.json holds for this algorithm; axis order z, y, x.
+
+    `step` is the distance of windows as a fraction of the patch. 0.5 is our default: the paper tells no overlap.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkConfig
+    patch: Triple
+    step: float = Field(default=0.5, gt=0, le=1)
+    image: LinearScale
+    ct: LinearScale
+
+
+class Pix2PixPredictor:
+    """A generator on a device, ready to predict."""
+
+    def __init__(self, generator: UNetGenerator, config: ModelConfig, device: torch.device) -> None:
+        self._generator = generator.eval().to(device)
+        self._config = config
+        self._device = device
+
+    def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
+        """Translate one case; windows that hold no voxel of the mask are skipped."""
+        config = self._config
+        output = sweep(
+            self._generator,
+            config.image.apply(case.image.voxels),
+            patch=config.patch,
+            step=config.step,
+            device=self._device,
+            fill=float(config.image.apply(case.image.voxels.min(keepdims=True)).item()),
+            wanted=case.mask.voxels > 0,
+            advance=advance,
+        )
+        return Prediction(case.image.with_voxels(finish_hu(config.ct.invert(output), case.mask.voxels)))
+
+
+def load(model: ModelFolder, device: torch.device) -> Pix2PixPredictor:
+    """Build the generator that a model folder describes and fill it.
+
+    Raises:
+        WeightsError: the folder's settings or tensors do not fit the network.
+    """
+    try:
+        config = ModelConfig.model_validate(model.card.config)
+    except ValueError as error:
+        raise WeightsError(f"{model.path}: settings do not fit pix2pix-pelvis ({str(error)[:200]})") from error
+    generator = UNetGenerator(config.network)
+    try:
+        generator.load_state_dict(load_tensors(model))
+    except RuntimeError as error:
+        raise WeightsError(f"{model.weights}: tensors do not fit the network ({str(error)[:200]})") from error
+    return Pix2PixPredictor(generator, config, device)

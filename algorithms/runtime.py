@@ -1,0 +1,109 @@
+"""Predicting cases one after another: weights chosen per case, each model loaded once, a manifest of what was done."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from algorithms.interface import About, Advance, Prediction, Predictor, load_predictor
+from synthct.dataset import Case, CaseFiles
+from synthct.errors import WeightsError
+from synthct.weights import ModelFolder, find_model
+
+__all__ = ["Runtime"]
+
+
+@dataclass(eq=False)
+class Runtime:
+    """An algorithm, the user's choice of weights and a device.
+
+    Attributes:
+        about: the algorithm.
+        model: folder that the user named, or None.
+        use_starter: starter weights were asked for.
+        force: run cases that the model was not trained for.
+        device: where networks run.
+    """
+
+    about: About
+    model: Path | None
+    use_starter: bool
+    force: bool
+    device: torch.device
+    _loaded: dict[Path, Predictor] = field(default_factory=dict)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def choose(self, files: CaseFiles) -> ModelFolder:
+        """Find and prove the model for a case; nothing is loaded.
+
+        Raises:
+            WeightsError: there is none, it is damaged, or the case lies outside it.
+        """
+        folder = find_model(
+            self.model,
+            self.about.starter,
+            use_starter=self.use_starter,
+            task=files.task,
+            region=files.region,
+            algorithm=self.about.name,
+        )
+        folder.require(files.task, files.region, force=self.force)
+        return folder
+
+    def check(self, cases: Iterable[CaseFiles]) -> None:
+        """Choose a model for every case before the first is predicted, so that nothing fails half-way for weights."""
+        known: set[tuple[str, str | None]] = set()
+        for files in cases:
+            key = (files.task.value, files.region)
+            if key not in known:
+                known.add(key)
+                self.choose(files)
+
+    def predict(self, case: Case, files: CaseFiles, *, advance: Advance | None = None) -> Prediction:
+        """Predict one case and note it for the manifest."""
+        folder = self.choose(files)
+        if folder.path not in self._loaded:
+            self._loaded[folder.path] = load_predictor(self.about, folder, self.device)
+            self._models[str(folder.path)] = {
+                "sha256": folder.card.sha256,
+                "starter": folder.card.starter,
+                "trained_on": folder.card.trained_on,
+            }
+        began = time.monotonic()
+        prediction = self._loaded[folder.path].predict(case, advance=advance)
+        difference = prediction.volume.geometry.difference(case.image.geometry)
+        if difference is not None:
+            raise WeightsError(f"{case.id}: {self.about.name} returned another grid than its input: {difference}")
+        self._rows.append(
+            {
+                "case": case.id,
+                "task": case.task.value,
+                "region": case.region.value if case.region is not None else None,
+                "model": str(folder.path),
+                "seconds": round(time.monotonic() - began, 3),
+                "forced": not folder.card.covers(files.task, files.region),
+                **prediction.notes,
+            }
+        )
+        return prediction
+
+    def manifest(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+        """What was run, with what, on what; peak memory is that of this process in MB."""
+        return {
+            "synthct": version("synthct"),
+            "torch": torch.__version__,
+            "algorithm": self.about.name,
+            "device": str(self.device),
+            "models": self._models,
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "cases": self._rows,
+            **more,
+        }

@@ -1,0 +1,1 @@
+"""Sub-commands that the evaluation brings: evaluate, leaderboard, slices."""

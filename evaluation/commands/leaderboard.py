@@ -1,0 +1,73 @@
+"""`synthct leaderboard`: metrics.json files in, a ranking out: terminal, JSON, CSV, Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from synthct.cli.console import tell
+from synthct.files import prepare_output_folder, write_text
+
+__all__ = ["leaderboard"]
+
+Ranking = Literal["synthrad2023", "synthrad2025", "platform"]
+
+
+def leaderboard(
+    metrics: Annotated[list[Path], typer.Argument(metavar="METRICS...", help="metrics.json files or their folders.")],
+    output: Annotated[Path, typer.Option(help="Folder for leaderboard.json, .csv and .md.")],
+    ranking: Annotated[Ranking, typer.Option(help="Whose rule.")] = "synthrad2025",
+    scores: Annotated[Literal["strict", "official"], typer.Option(help="Which values are ranked.")] = "official",
+    name: Annotated[list[str] | None, typer.Option(help="Name of an entry, in the order of METRICS.")] = None,
+) -> None:
+    """Rank scored entries against each other."""
+    from evaluation.leaderboard import rank_entries, read_entries
+    from synthct.errors import UsageError
+
+    if scores == "strict":
+        raise UsageError("--scores strict is not built yet; expected official")
+    entries = read_entries(metrics, name or [])
+    rows = rank_entries(entries, ranking)
+    prepare_output_folder(output)
+    note = "partial: 1 or 2 of 4 groups, no dose" if ranking == "synthrad2025" else ""
+    content = {"ranking": ranking, "scores": scores, "note": note, "judged_by": entries[0].protocol, "entries": rows}
+    write_text(output / "leaderboard.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    _write_tables(rows, output)
+    _show(rows, ranking, str(entries[0].protocol["segmenter"]))
+    tell(f"leaderboard in {output}")
+
+
+def _write_tables(rows: list[dict[str, Any]], output: Path) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    write_text(output / "leaderboard.csv", table.to_csv(index=False))
+    head = "| " + " | ".join(map(str, table.columns)) + " |"
+    rule = "|" + "---|" * len(table.columns)
+    body = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in table.itertuples(index=False)]
+    write_text(output / "leaderboard.md", "\n".join([head, rule, *body]) + "\n")
+
+
+def _show(rows: list[dict[str, Any]], ranking: str, judge: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    hidden = {"simulated", "starter", "invalid"}
+    columns = [key for key in rows[0] if key not in hidden]
+    table = Table(title=f"Ranking ({ranking}, judged by {judge})")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "entry" else "right", no_wrap=True)
+    for row in rows:
+        marks = [mark for mark in ("starter", "simulated") if row.get(mark)]
+        shown = {**row, "entry": f"{row['entry']} ({', '.join(marks)})" if marks else row["entry"]}
+        table.add_row(*(_cell(shown.get(column)) for column in columns))
+    Console(width=140).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|")

@@ -1,0 +1,184 @@
+"""Ranking entries by their metrics.json (CONTRACT 3.9): direction declared per metric, ties share a rank."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synthct.errors import InputError, UsageError
+
+__all__ = ["GROUPS", "HIGHER_IS_BETTER", "Entry", "rank_entries", "read_entries"]
+
+HIGHER_IS_BETTER: Mapping[str, bool] = {
+    "mae": False,
+    "psnr": True,
+    "ssim": True,
+    "ms_ssim": True,
+    "DICE": True,
+    "HD95": False,
+    "mae_target": False,
+    "dvh": False,
+    "gamma": True,
+}
+"""Direction of each metric. The official script knows neither ms_ssim nor DICE and ranks them upside down."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "image similarity": ("mae", "psnr", "ms_ssim", "ssim"),
+    "geometric fidelity": ("DICE", "HD95"),
+}
+"""Groups of synthrad2025 that can be computed here; the two dose groups need a planning system."""
+
+MUST_AGREE = ("protocol", "segmenter", "segmenter_weights", "registration")
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One metrics.json: its name, the mean per metric (None where undefined), and what it says of itself."""
+
+    name: str
+    means: Mapping[str, float | None]
+    protocol: Mapping[str, Any]
+    cases: tuple[str, ...]
+    simulated: bool
+    starter: bool
+
+
+def read_entries(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Entry]:
+    """Read metrics.json files (or folders that hold one).
+
+    Raises:
+        InputError: a file cannot be read as metrics, or the entries were scored differently or on different cases.
+        UsageError: names were given, but not one per file.
+    """
+    files = [path / "metrics.json" if path.is_dir() else path for path in paths]
+    if names and len(names) != len(files):
+        raise UsageError(f"{len(names)} names for {len(files)} entries; expected one each")
+    folders = [file.resolve().parent for file in files]
+    entries = []
+    for index, (file, folder) in enumerate(zip(files, folders, strict=True)):
+        short = folder.name
+        unique = sum(other.name == short for other in folders) == 1
+        name = names[index] if names else (short if unique else f"{folder.parent.name}/{short}")
+        entries.append(_read(file, name))
+    for entry in entries[1:]:
+        for key in MUST_AGREE:
+            if entry.protocol[key] != entries[0].protocol[key]:
+                raise InputError(
+                    f"{entry.name} was scored with {key} {entry.protocol[key]}, {entries[0].name} with "
+                    f"{entries[0].protocol[key]}; expected the same"
+                )
+        if entry.cases != entries[0].cases:
+            raise InputError(
+                f"{entry.name} was scored on {len(entry.cases)} cases, {entries[0].name} on {len(entries[0].cases)} or "
+                "others; expected the same cases"
+            )
+    return entries
+
+
+def rank_entries(entries: Sequence[Entry], ranking: str = "synthrad2025") -> list[dict[str, Any]]:
+    """Rank entries, best first; equal scores share the lower rank (1, 1, 3).
+
+    `synthrad2023` sums each metric normalised to 0 (worst entry) ... 1 (best), 0.5 where all are equal.
+    `synthrad2025` takes the mean of that per group, then over the groups: partial, for want of dose.
+    `platform` takes the mean of the ranks per metric (lower is better); an entry with a missing value is invalid.
+    In the first two a missing value counts as the worst, with a warning.
+
+    Raises:
+        UsageError: the ranking is unknown.
+        InputError: there is nothing to rank by.
+    """
+    metrics = [name for name in HIGHER_IS_BETTER if any(entry.means.get(name) is not None for entry in entries)]
+    if not metrics:
+        raise InputError("no entry has a value in any metric that can be ranked")
+    if ranking == "platform":
+        return _platform(entries, metrics)
+    normalised = {name: _normalise(entries, name) for name in metrics}
+    if ranking == "synthrad2023":
+        score = np.sum([normalised[name] for name in metrics], axis=0)
+    elif ranking == "synthrad2025":
+        groups = [[name for name in group if name in metrics] for group in GROUPS.values()]
+        score = np.mean([np.mean([normalised[name] for name in group], axis=0) for group in groups if group], axis=0)
+    else:
+        raise UsageError(f"ranking '{ranking}' is unknown; expected synthrad2023, synthrad2025 or platform")
+    return _rows(entries, metrics, score, _shared_ranks(-score))
+
+
+def _platform(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    valid = [entry for entry in entries if all(entry.means.get(name) is not None for name in metrics)]
+    for entry in entries:
+        if entry not in valid:
+            warnings.warn(f"{entry.name} has a missing value and is invalid on the platform", stacklevel=3)
+    if not valid:
+        raise InputError("no entry has a value in every metric; the platform would rank none")
+    ranks = []
+    for name in metrics:
+        values = np.array([entry.means[name] for entry in valid], dtype=np.float64)
+        ranks.append(_shared_ranks(-values if HIGHER_IS_BETTER[name] else values))
+    score = np.mean(ranks, axis=0)
+    invalid = [{"rank": None, "entry": entry.name, "invalid": True} for entry in entries if entry not in valid]
+    return _rows(valid, metrics, score, _shared_ranks(score)) + invalid
+
+
+def _normalise(entries: Sequence[Entry], metric: str) -> Floats:
+    values = np.array([np.nan if entry.means.get(metric) is None else entry.means[metric] for entry in entries])
+    oriented = values if HIGHER_IS_BETTER[metric] else -values
+    for entry in np.array(entries, dtype=object)[np.isnan(oriented)]:
+        warnings.warn(f"{entry.name} has no value for {metric}; it counts as the worst", stacklevel=4)
+    worst, best = np.nanmin(oriented), np.nanmax(oriented)
+    if worst == best:
+        return np.where(np.isnan(oriented), 0.0, 0.5)
+    scaled: Floats = np.nan_to_num((oriented - worst) / (best - worst), nan=0.0)
+    return scaled
+
+
+def _shared_ranks(values: Floats) -> npt.NDArray[np.int64]:
+    """Competition ranks, lowest value first: 1 + the number of entries that are strictly better."""
+    better = values[None, :] < values[:, None] - 1e-12
+    ranks: npt.NDArray[np.int64] = 1 + better.sum(axis=1)
+    return ranks
+
+
+def _rows(
+    entries: Sequence[Entry], metrics: Sequence[str], score: Floats, ranks: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "rank": int(rank),
+            "entry": entry.name,
+            "score": float(value),
+            **{name: entry.means.get(name) for name in metrics},
+            "cases": len(entry.cases),
+            "simulated": entry.simulated,
+            "starter": entry.starter,
+        }
+        for entry, value, rank in zip(entries, score, ranks, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row["rank"], row["entry"]))
+
+
+def _read(path: Path, name: str) -> Entry:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        aggregates = content["aggregates"]
+        means = {key: aggregates[key]["mean"] for key in HIGHER_IS_BETTER if key in aggregates}
+        cases = tuple(sorted(str(row["case"]) for row in content["results"]))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a metrics.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no metrics.json of synthct evaluate ({type(error).__name__}: {error})") from error
+    return Entry(
+        name=name,
+        means=means,
+        protocol={key: content.get(key) for key in MUST_AGREE},
+        cases=cases,
+        simulated=bool(content.get("simulated")),
+        starter=bool(content.get("starter")),
+    )

@@ -1,0 +1,15 @@
+"""Image and overlap metrics of the evaluation; each function's docstring defines its quantity and its empty cases."""
+
+from evaluation.metrics.image import ImageSimilarity, image_similarity, masked_mae
+from evaluation.metrics.msssim import masked_ms_ssim
+from evaluation.metrics.overlap import dice_of_counts, dice_scores, label_counts
+
+__all__ = [
+    "ImageSimilarity",
+    "dice_of_counts",
+    "dice_scores",
+    "image_similarity",
+    "label_counts",
+    "masked_mae",
+    "masked_ms_ssim",
+]

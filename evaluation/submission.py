@@ -1,0 +1,129 @@
+"""Which prediction belongs to which reference: matched by case id, complete, each once (CONTRACT 3.6, items 6 and 7)."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthct.anatomy import CaseId, find_case_id
+from synthct.dataset import find_cases
+from synthct.errors import InputError, UsageError
+
+__all__ = ["ScoringCase", "find_predictions", "find_references", "match", "read_notes"]
+
+SUFFIXES = (".mha", ".nii.gz")
+MARKER = "dataset.json"
+MARKER_LEVELS = 4
+
+
+@dataclass(frozen=True)
+class ScoringCase:
+    """The files of one case to be scored; `prediction` is None in a list of references."""
+
+    id: CaseId
+    ct: Path
+    mask: Path
+    segmentation: Path | None = None
+    prediction: Path | None = None
+
+
+def find_references(root: Path) -> list[ScoringCase]:
+    """Find the references in a ground-truth folder (ct/, mask/, segmentation/) or in a data set root.
+
+    Raises:
+        InputError: the folder is missing or a case lacks its CT or mask.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected a data set root, or one with ct/ and mask/")
+    if not (root / "ct").is_dir() or not (root / "mask").is_dir():
+        cases = []
+        for files in find_cases(root):
+            if files.reference is None or files.mask is None:
+                missing = "ct.mha" if files.reference is None else "mask.mha"
+                raise InputError(f"{files.image.parent}: case {files.id} has no {missing} to score against")
+            cases.append(ScoringCase(CaseId.parse(files.id), files.reference, files.mask, files.segmentation))
+        return cases
+    masks = _by_id(root / "mask")
+    segmentations = _by_id(root / "segmentation") if (root / "segmentation").is_dir() else {}
+    references = []
+    for case_id, ct in sorted(_by_id(root / "ct").items()):
+        if case_id not in masks:
+            raise InputError(f"{root / 'mask'}: holds no mask for case {case_id}; expected {case_id}.mha")
+        references.append(ScoringCase(case_id, ct, masks[case_id], segmentations.get(case_id)))
+    if not references:
+        raise InputError(f"{root / 'ct'}: holds no CT; expected files named like 1ABA001.mha")
+    return references
+
+
+def find_predictions(folder: Path) -> dict[CaseId, Path]:
+    """Find predictions in a flat folder of <id>.mha, as `synthct predict` writes it.
+
+    Raises:
+        InputError: the folder is missing, holds no prediction, or one id twice.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one with <case id>.mha files")
+    if (folder / "predictions.json").is_file():
+        raise UsageError(f"{folder / 'predictions.json'}: algorithm phases are not scored yet; expected a flat folder")
+    found = _by_id(folder)
+    if not found:
+        raise InputError(f"{folder}: holds no prediction; expected files named like 1ABA001.mha at its top level")
+    return found
+
+
+def match(references: list[ScoringCase], predictions: dict[CaseId, Path]) -> list[ScoringCase]:
+    """Give each reference its prediction.
+
+    Raises:
+        InputError: a reference has no prediction. A prediction without a reference only gives a warning.
+    """
+    missing = [str(reference.id) for reference in references if reference.id not in predictions]
+    if missing:
+        named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise InputError(f"{len(missing)} of {len(references)} cases have no prediction: {named}")
+    known = {reference.id for reference in references}
+    extra = sorted(str(case_id) for case_id in predictions if case_id not in known)
+    if extra:
+        warnings.warn(f"{len(extra)} predictions have no reference and are not scored: {', '.join(extra[:5])}", stacklevel=2)
+    return [
+        ScoringCase(case.id, case.ct, case.mask, case.segmentation, predictions[case.id]) for case in references
+    ]
+
+
+def read_notes(predictions: Path, references: Path) -> dict[str, Any]:
+    """What predictions and references say of themselves: the prediction manifest, and whether the data are simulated."""
+    marker = next(
+        (folder / MARKER for folder in [references.resolve(), *references.resolve().parents][:MARKER_LEVELS]
+         if (folder / MARKER).is_file()),
+        None,
+    )  # fmt: skip
+    dataset = _read_object(marker) if marker is not None else {}
+    manifest = _read_object(predictions / "manifest.json") if (predictions / "manifest.json").is_file() else {}
+    models = manifest.get("models")
+    starter = any(model.get("starter") for model in models.values()) if isinstance(models, dict) else None
+    return {"simulated": bool(dataset.get("simulated")), "starter": starter, "dataset": dataset, "prediction": manifest}
+
+
+def _by_id(folder: Path) -> dict[CaseId, Path]:
+    found: dict[CaseId, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(SUFFIXES) or path.name.startswith("."):
+            continue
+        case_id = find_case_id(path.name)
+        if case_id is None:
+            raise InputError(f"{path}: its name holds no case id; expected one like 1ABA001.mha")
+        if case_id in found:
+            raise InputError(f"{path}: case {case_id} stands twice; also as {found[case_id].name}")
+        found[case_id] = path
+    return found
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    return content if isinstance(content, dict) else {}

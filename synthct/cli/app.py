@@ -1,0 +1,65 @@
+"""Finding sub-commands, running one, and turning what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import typer
+
+from synthct.cli.console import say, show_warnings
+from synthct.errors import MemoryLimitError, SynthCTError
+
+__all__ = ["build_app", "main"]
+
+COMMAND_GROUP = "synthct.commands"
+"""Entry points of this group are sub-commands: name = function with typer annotations."""
+TRACEBACK_VARIABLE = "SYNTHCT_TRACEBACK"
+
+HELP = "Synthetic CT from MR and cone-beam CT: predict, train, evaluate, rank. Not a medical device."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave by its exit code; the last line on stderr says why it failed."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    show_warnings()
+    try:
+        build_app(words)(words, prog_name="synthct")
+    except SynthCTError as error:
+        _leave(str(error), error.exit_code)
+    except MemoryError:
+        _leave("the work does not fit into this machine's memory", MemoryLimitError.exit_code)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
+    except Exception as error:  # noqa: BLE001  # the last line of stderr is all a platform user sees
+        if os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exc()
+        text = " ".join(str(error).split()) or "no message"
+        _leave(f"unexpected {type(error).__name__}: {text} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
+
+
+def build_app(words: Sequence[str]) -> typer.Typer:
+    """Build the application with the one sub-command that `words` ask for, or with all of them where none is named.
+
+    Loading one keeps `synthct info` quick and lets an image that lacks a package run the commands of the others.
+    """
+    commands = {point.name: point for point in entry_points(group=COMMAND_GROUP)}
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    chosen: list[EntryPoint] = [commands[wanted]] if wanted in commands else list(commands.values())
+    app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def _root() -> None:
+        pass
+
+    for point in sorted(chosen, key=lambda point: point.name):
+        app.command(point.name)(point.load())
+    return app
+
+
+def _leave(message: str, code: int) -> None:
+    say(f"error: {message}")
+    sys.exit(code)

@@ -1,0 +1,215 @@
+"""One run on the platform: /input as the platform fills it, /output as it wants it (CONTRACT 1.1 to 1.6, 2.3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from synthct.anatomy import CaseId, Region, Task, find_case_id, parse_region, parse_task, read_region_file
+from synthct.dataset import CaseFiles
+from synthct.errors import ContractError, InputError
+from synthct.files import prepare_output_folder, write_text
+from synthct.volume import Volume, write_volume
+
+__all__ = ["Job", "is_platform_folder", "read_job", "write_result"]
+
+IMAGES = "images"
+MASK_FOLDER = "body"
+OUTPUT_FOLDER = "images/synthetic-ct"
+IMAGE_SUFFIXES = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".tiff", ".tif")
+JSON_LIMIT = 4 << 20
+DOTENV_KEYS = ("TASK_TYPE", "INPUT_FOLDER", "OUTPUT_FOLDER")
+DOTENV_LINE = re.compile(
+    r"""\s*(?:export\s+)?(?P<key>\w+)\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>.*?))\s*(?:(?<=\s)\#.*)?"""
+)
+"""A line of `.env` as the template's reader takes it: `export` in front, quotes, and a comment behind a blank."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one platform run is given.
+
+    Attributes:
+        files: image and mask; the id is the upload's case id where inputs.json or a file name tells it, else the stem.
+        output_folder: /output.
+        region_file: where region.json lies, or should.
+    """
+
+    files: CaseFiles
+    output_folder: Path
+    region_file: Path
+
+
+def is_platform_folder(folder: Path) -> bool:
+    """Tell whether a folder is laid out as the platform's /input: images/mri or images/cbct below it."""
+    return any((folder / IMAGES / task.value).is_dir() for task in Task)
+
+
+def read_job(
+    input_folder: Path | None = None,
+    output_folder: Path | None = None,
+    *,
+    task: Task | None = None,
+    region: Region | None = None,
+    require_mask: bool = True,
+) -> Job:
+    """Read what the platform hands over: file names, task and region; no voxel is read.
+
+    Folders and task come from the arguments, then from the environment (INPUT_FOLDER, OUTPUT_FOLDER, TASK_TYPE), then
+    from a `.env` file in the working directory as the SynthRAD template does, then from what is there.
+
+    Raises:
+        ContractError: there is no input image, or not exactly one.
+        InputError: the input folder or the mask is missing.
+        UsageError: TASK_TYPE names no task.
+    """
+    settings = _settings()
+    source = (input_folder or Path(settings.get("INPUT_FOLDER") or "/input")).absolute()  # not resolved: a link
+    target = (output_folder or Path(settings.get("OUTPUT_FOLDER") or "/output")).absolute()
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; expected the platform's input folder")
+    if task is None and settings.get("TASK_TYPE"):
+        task = parse_task(settings["TASK_TYPE"])
+    if task is None:
+        task = _detect_task(source)
+    image = _single_image(source / IMAGES / task.value)
+    mask_folder = source / IMAGES / MASK_FOLDER
+    mask = _single_image(mask_folder) if require_mask or mask_folder.is_dir() else None
+    sockets = _read_sockets(source / "inputs.json")
+    case_id = _case_id(sockets, task, image, mask)
+    region_file = source / "region.json"
+    if region is None:
+        region = _region_of_sockets(sockets) or read_region_file(region_file)
+    if region is None and case_id is not None:
+        region = case_id.region
+    name = case_id.text if case_id is not None else _stem(image)
+    return Job(CaseFiles(name, task, region, image, mask), target, region_file)
+
+
+def write_result(job: Job, sct: Volume) -> Path:
+    """Write the sCT and the legacy results.json.
+
+    The sCT is `<stem of the input>.mha`, the only image below /output/images: the platform refuses two (CONTRACT 1.3).
+
+    Raises:
+        ContractError: another image lies below /output/images already.
+        OutputError: the folder cannot be written to.
+    """
+    folder = job.output_folder / OUTPUT_FOLDER
+    path = folder / f"{_stem(job.files.image)}.mha"
+    images = job.output_folder / IMAGES
+    prepare_output_folder(folder)
+    others = [other for other in _images_below(images) if other != path]
+    if others:
+        raise ContractError(f"{others[0]}: another image is in the output; expected an empty {images}")
+    write_volume(sct, path)
+    write_text(job.output_folder / "results.json", json.dumps([_legacy_result(job, path)], indent=4))
+    return path
+
+
+def _legacy_result(job: Job, path: Path) -> dict[str, Any]:
+    """The template's entry of results.json (CONTRACT 1.4)."""
+    inputs = [{"type": "metaio_image", "filename": str(job.files.image)}]
+    if job.files.mask is not None:
+        inputs.append({"type": "metaio_image", "filename": str(job.files.mask)})
+    inputs.append({"type": "String", "filename": str(job.region_file)})
+    return {
+        "outputs": [{"type": "metaio_image", "filename": str(path)}],
+        "inputs": inputs,
+        "error_messages": [],
+    }
+
+
+def _settings() -> dict[str, str]:
+    """TASK_TYPE, INPUT_FOLDER and OUTPUT_FOLDER: the environment first, then `.env` (CONTRACT 1.6)."""
+    settings: dict[str, str] = {}
+    dotenv = Path(".env")
+    if dotenv.is_file():
+        for line in dotenv.read_text(encoding="utf-8", errors="replace").splitlines():
+            match = DOTENV_LINE.fullmatch(line)
+            if match is not None and match["key"] in DOTENV_KEYS:
+                settings[match["key"]] = match["double"] or match["single"] or match["bare"] or ""
+    settings.update({key: os.environ[key] for key in DOTENV_KEYS if os.environ.get(key)})
+    return settings
+
+
+def _detect_task(source: Path) -> Task:
+    present = [task for task in Task if (source / IMAGES / task.value).is_dir()]
+    if len(present) == 2:
+        present = [task for task in present if _images_below(source / IMAGES / task.value)] or present
+    if len(present) != 1:
+        found = " and ".join(f"{IMAGES}/{task}" for task in present) or "neither"
+        raise ContractError(f"{source}: holds {found}; expected one of images/mri and images/cbct (or TASK_TYPE)")
+    return present[0]
+
+
+def _single_image(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected it to hold one image")
+    images = _images_below(folder)
+    if len(images) != 1:
+        names = ", ".join(image.name for image in images[:3]) or "none"
+        raise ContractError(f"{folder}: holds {len(images)} images ({names}); expected exactly one")
+    return images[0]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.name.casefold().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _read_sockets(path: Path) -> list[dict[str, Any]]:
+    """Read inputs.json: `socket`, `interface` or both; absent in the SynthRAD template, so never required."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open("rb") as stream:
+            entries = json.loads(stream.read(JSON_LIMIT))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ContractError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(entries, list):
+        raise ContractError(f"{path}: holds a {type(entries).__name__}; expected an array of socket values")
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _relative_path(entry: dict[str, Any]) -> str:
+    """An entry's relative_path; inputs are told by it, since SynthRAD's slugs are only partly known (CONTRACT 2.3)."""
+    socket = entry.get("socket") or entry.get("interface")
+    path = socket.get("relative_path") if isinstance(socket, dict) else None
+    return PurePosixPath(path).as_posix() if isinstance(path, str) else ""
+
+
+def _case_id(sockets: list[dict[str, Any]], task: Task, image: Path, mask: Path | None) -> CaseId | None:
+    """The case's id from the upload names in inputs.json, then from the file names; on the platform those are uuids.
+
+    The name of the MR or CBCT counts more than those of other images, in whatever order they stand.
+    """
+    ranked = sorted(sockets, key=lambda entry: _relative_path(entry) != f"{IMAGES}/{task}")
+    uploads = [entry["image"].get("name") for entry in ranked if isinstance(entry.get("image"), dict)]
+    names = [name for name in uploads if isinstance(name, str)] + [image.name] + ([mask.name] if mask else [])
+    for name in names:
+        found = find_case_id(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _region_of_sockets(sockets: list[dict[str, Any]]) -> Region | None:
+    for entry in sockets:
+        if _relative_path(entry) == "region.json" and isinstance(entry.get("value"), str):
+            return parse_region(entry["value"])
+    return None
+
+
+def _stem(path: Path) -> str:
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.casefold().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem

@@ -1,0 +1,83 @@
+"""Invertible intensity normalisations. What was fitted is saved with the weights, so the inverse is exact."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["LinearScale", "Normalisation", "ZScore", "fit_z_score"]
+
+FloatArray = npt.NDArray[np.float32]
+AnyArray = npt.NDArray[np.generic]
+
+
+class LinearScale(BaseModel):
+    """Clip to [low, high], then (value - offset) / scale. The inverse undoes the scale; clipping cannot be undone.
+
+    For CT in HU: `LinearScale(low=-1024, high=3071, offset=0, scale=1000)`. For MR on an absolute scale the same with
+    MR's bounds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["linear"] = "linear"
+    low: float
+    high: float
+    offset: float = 0.0
+    scale: float = Field(default=1.0, gt=0)
+
+    def apply(self, values: AnyArray) -> FloatArray:
+        """Normalise values of any shape to float32."""
+        clipped = np.clip(values.astype(np.float32), self.low, self.high)
+        return np.asarray((clipped - np.float32(self.offset)) / np.float32(self.scale), dtype=np.float32)
+
+    def invert(self, values: FloatArray) -> FloatArray:
+        """Return normalised values to their unit."""
+        return np.asarray(values * np.float32(self.scale) + np.float32(self.offset), dtype=np.float32)
+
+
+class ZScore(BaseModel):
+    """(value - mean) / std, clipped before to [low, high] where these are given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["z-score"] = "z-score"
+    mean: float
+    std: float = Field(gt=0)
+    low: float | None = None
+    high: float | None = None
+
+    def apply(self, values: AnyArray) -> FloatArray:
+        """Normalise values of any shape to float32."""
+        clipped = values.astype(np.float32)
+        if self.low is not None or self.high is not None:
+            clipped = np.clip(clipped, self.low, self.high)
+        return np.asarray((clipped - np.float32(self.mean)) / np.float32(self.std), dtype=np.float32)
+
+    def invert(self, values: FloatArray) -> FloatArray:
+        """Return normalised values to their unit."""
+        return np.asarray(values * np.float32(self.std) + np.float32(self.mean), dtype=np.float32)
+
+
+Normalisation = Annotated[LinearScale | ZScore, Field(discriminator="kind")]
+"""Either kind, told apart by `kind`, as model.json holds it."""
+
+
+def fit_z_score(values: AnyArray, *, low: float | None = None, high: float | None = None) -> ZScore:
+    """Fit mean and standard deviation (population) to voxels; a constant image gets std 1.
+
+    Args:
+        values: voxels of one case (MR) or of a data set (CT, CBCT), any shape.
+        low: clip bound applied before fitting, or None.
+        high: the same above.
+    """
+    sample = values.astype(np.float64)
+    if low is not None or high is not None:
+        sample = np.clip(sample, low, high)
+    first = float(sample.flat[0]) if sample.size else 0.0
+    if np.all(sample == first):  # asked like this, since rounding gives a constant image a tiny deviation
+        return ZScore(mean=first, std=1.0, low=low, high=high)
+    return ZScore(mean=float(sample.mean()), std=float(sample.std()), low=low, high=high)
