@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up and runs every test, lint and type check; arguments go to pytest. SYNTHCT_DATA or --data DIR names the real data
+# (default: ../shared/data). The summary says how many tests were skipped and why.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./setup.sh
+setup_venv evaluation,report,dev
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" PYTHONPATH=
+python -m pytest "$@"

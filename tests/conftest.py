@@ -1,0 +1,32 @@
+"""What every test may ask for: the folder with real data, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+OWN_VARIABLES = ("INPUT_FOLDER", "MODEL_DIR", "OUTPUT_FOLDER", "SYNTHCT_STARTER", "TASK_TYPE")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", metavar="DIR", default=None, help="folder with real data (else $SYNTHCT_DATA)")
+
+
+@pytest.fixture(scope="session")
+def data_root(pytestconfig: pytest.Config) -> Path:
+    """Folder with real data: --data, then $SYNTHCT_DATA, then ../shared/data beside the repository."""
+    named = pytestconfig.getoption("--data") or os.environ.get("SYNTHCT_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data are absent: {folder} is no folder (--data DIR or SYNTHCT_DATA names another)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine decides what a test finds."""
+    for name in OWN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,115 @@
+"""Normalisations: values by hand, and the inverse gives every HU back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pydantic import TypeAdapter, ValidationError
+
+from synthct.intensity import LinearScale, Normalisation, ZScore, fit_z_score
+
+EVERY_HU = np.arange(-1024, 3072, dtype=np.int16)
+
+
+def test_linear_by_hand() -> None:
+    scale = LinearScale(low=-1000, high=1000, offset=200, scale=400)
+    normalised = scale.apply(np.array([-2000, -1000, 0, 200, 600, 5000], np.int16))
+    assert normalised.dtype == np.float32
+    assert normalised.tolist() == [-3.0, -3.0, -0.5, 0.0, 1.0, 2.0]
+    assert scale.invert(normalised).tolist() == [-1000.0, -1000.0, 0.0, 200.0, 600.0, 1000.0]
+
+
+def test_z_score_by_hand() -> None:
+    score = ZScore(mean=10, std=4)
+    normalised = score.apply(np.array([[2, 10], [12, 18]]))
+    assert normalised.dtype == np.float32
+    assert normalised.tolist() == [[-2.0, 0.0], [0.5, 2.0]]
+    assert score.invert(normalised).tolist() == [[2.0, 10.0], [12.0, 18.0]]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"low": 0.0}, [0.0, 5.0, 99.0]),
+        ({"high": 50.0}, [-7.0, 5.0, 50.0]),
+        ({"low": 0.0, "high": 50.0}, [0.0, 5.0, 50.0]),
+    ],
+)
+def test_z_score_clips_first(bounds: dict[str, float], expected: list[float]) -> None:
+    assert ZScore(mean=0, std=1, **bounds).apply(np.array([-7, 5, 99])).tolist() == expected
+
+
+@given(st.floats(-1024, 3071), st.floats(1, 5000))
+def test_linear_inverse_gives_every_hu_back(offset: float, scale: float) -> None:
+    normalisation = LinearScale(low=-1024, high=3071, offset=offset, scale=scale)
+    assert np.array_equal(np.rint(normalisation.invert(normalisation.apply(EVERY_HU))), EVERY_HU)
+
+
+@given(st.floats(-1024, 3071), st.floats(1, 5000))
+def test_z_score_inverse_gives_every_hu_back(mean: float, std: float) -> None:
+    normalisation = ZScore(mean=mean, std=std)
+    assert np.array_equal(np.rint(normalisation.invert(normalisation.apply(EVERY_HU))), EVERY_HU)
+
+
+@given(st.floats(-1024, 3071), st.floats(1, 5000))
+def test_settings_survive_json(offset: float, scale: float) -> None:
+    adapter: TypeAdapter[LinearScale | ZScore] = TypeAdapter(Normalisation)
+    for normalisation in (LinearScale(low=-1024, high=3071, offset=offset, scale=scale), ZScore(mean=offset, std=scale)):
+        back = adapter.validate_json(normalisation.model_dump_json())
+        assert back == normalisation
+        assert type(back) is type(normalisation)
+
+
+def test_fit_by_hand() -> None:
+    fitted = fit_z_score(np.array([[2, 4, 4, 4], [5, 5, 7, 9]], np.int16))
+    assert (fitted.mean, fitted.std) == (5.0, 2.0)
+
+
+def test_fit_clips_first() -> None:
+    fitted = fit_z_score(np.array([-100, 0, 10, 500]), low=0, high=10)
+    assert (fitted.mean, fitted.std, fitted.low, fitted.high) == (5.0, 5.0, 0, 10)
+    assert fitted.apply(np.array([-100, 500])).tolist() == [-1.0, 1.0]
+
+
+@given(st.floats(-1e6, 1e6, width=32), st.integers(1, 3000))
+def test_constant_image_gets_std_1(value: float, count: int) -> None:
+    voxels = np.full(count, value, np.float32)
+    fitted = fit_z_score(voxels)
+    assert fitted.std == 1.0
+    assert not fitted.apply(voxels).any()
+
+
+def test_fit_of_nothing() -> None:
+    fitted = fit_z_score(np.zeros(0))
+    assert (fitted.mean, fitted.std) == (0.0, 1.0)
+
+
+@given(hnp.arrays(np.int16, st.integers(2, 200), elements=st.integers(-1024, 3071)))
+def test_fitted_score_has_mean_0_and_std_1(voxels: np.ndarray) -> None:
+    normalised = fit_z_score(voxels).apply(voxels).astype(np.float64)
+    assert normalised.mean() == pytest.approx(0.0, abs=1e-3)
+    assert normalised.std() == pytest.approx(0.0 if np.ptp(voxels) == 0 else 1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"kind": "linear", "low": 0, "high": 1, "scale": 0},
+        {"kind": "linear", "low": 0},
+        {"kind": "linear", "low": 3, "high": 3},
+        {"kind": "linear", "low": 3, "high": 1},
+        {"kind": "linear", "low": 0, "high": float("nan")},
+        {"kind": "z-score", "mean": 0, "std": -1},
+        {"kind": "z-score", "mean": float("inf"), "std": 1},
+        {"kind": "z-score", "mean": 0, "std": 1, "low": 3, "high": 1},
+        {"kind": "z-score", "mean": 0, "std": 1, "extra": 1},
+        {"kind": "min-max", "low": 0, "high": 1},
+        {},
+    ],
+)
+def test_settings_that_cannot_be_meant(content: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Normalisation).validate_python(content)
