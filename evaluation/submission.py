@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference: matched by case id, complete, each once (CONTRACT 3.6, items 6 and 7)."""
+"""Which prediction belongs to which reference: by case id, complete, each once (CONTRACT 3.6, items 6 and 7)."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def match(references: list[ScoringCase], predictions: dict[CaseId, Path]) -> lis
     known = {reference.id for reference in references}
     extra = sorted(str(case_id) for case_id in predictions if case_id not in known)
     if extra:
-        warnings.warn(f"{len(extra)} predictions have no reference and are not scored: {', '.join(extra[:5])}", stacklevel=2)
-    return [
-        ScoringCase(case.id, case.ct, case.mask, case.segmentation, predictions[case.id]) for case in references
-    ]
+        warnings.warn(
+            f"{len(extra)} predictions have no reference and are not scored: {', '.join(extra[:5])}", stacklevel=2
+        )
+    return [ScoringCase(case.id, case.ct, case.mask, case.segmentation, predictions[case.id]) for case in references]
 
 
 def read_notes(predictions: Path, references: Path) -> dict[str, Any]:
-    """What predictions and references say of themselves: the prediction manifest, and whether the data are simulated."""
+    """What both sides say of themselves: the manifest of the predictions, and whether the data are simulated."""
     marker = next(
         (folder / MARKER for folder in [references.resolve(), *references.resolve().parents][:MARKER_LEVELS]
          if (folder / MARKER).is_file()),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["LinearScale", "Normalisation", "ZScore", "fit_z_score"]
 
@@ -21,13 +21,18 @@ class LinearScale(BaseModel):
     MR's bounds.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["linear"] = "linear"
     low: float
     high: float
     offset: float = 0.0
     scale: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _require_ordered_bounds(self) -> LinearScale:
+        _require_ordered(self.low, self.high)
+        return self
 
     def apply(self, values: AnyArray) -> FloatArray:
         """Normalise values of any shape to float32."""
@@ -42,13 +47,18 @@ class LinearScale(BaseModel):
 class ZScore(BaseModel):
     """(value - mean) / std, clipped before to [low, high] where these are given."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["z-score"] = "z-score"
     mean: float
     std: float = Field(gt=0)
     low: float | None = None
     high: float | None = None
+
+    @model_validator(mode="after")
+    def _require_ordered_bounds(self) -> ZScore:
+        _require_ordered(self.low, self.high)
+        return self
 
     def apply(self, values: AnyArray) -> FloatArray:
         """Normalise values of any shape to float32."""
@@ -81,3 +91,8 @@ def fit_z_score(values: AnyArray, *, low: float | None = None, high: float | Non
     if np.all(sample == first):  # asked like this, since rounding gives a constant image a tiny deviation
         return ZScore(mean=first, std=1.0, low=low, high=high)
     return ZScore(mean=float(sample.mean()), std=float(sample.std()), low=low, high=high)
+
+
+def _require_ordered(low: float | None, high: float | None) -> None:
+    if low is not None and high is not None and not low < high:
+        raise ValueError(f"low {low:g} is not below high {high:g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
 from synthct.outline import body_outline
 from synthct.volume import write_volume
 from synthct.weights import starter_allowed
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 __all__ = ["predict"]
 
@@ -63,9 +66,11 @@ def predict(
         for files in cases:
             bar = progress.add_task(files.id, total=None)
             case = _load(files, voxel_limit, auto_mask=mask == "auto")
-            prediction = runtime.predict(
-                case, files, advance=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total)
-            )
+
+            def advance(done: int, total: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            prediction = runtime.predict(case, files, advance=advance)
             write_volume(prediction.volume, output / f"{files.id}.mha")
             if spread and prediction.spread is not None:
                 (output / "spread").mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from synthct.inference.engine import sweep
 __all__ = ["RecipeConfig", "fit"]
 
 log = logging.getLogger(__name__)
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class RecipeConfig(BaseModel):
@@ -63,14 +66,14 @@ def fit(
     needed to go on lies in `run_dir/checkpoint.pt` after each validation; an existing one is taken up.
     """
     torch.manual_seed(config.seed)
-    layout = torch.channels_last_3d
-    generator = UNetGenerator(config.network).to(device, memory_format=layout)
-    discriminator = Discriminator(config.network).to(device, memory_format=layout)
+    generator = _to_device(UNetGenerator(config.network), device)
+    discriminator = _to_device(Discriminator(config.network), device)
     average = copy.deepcopy(generator)
     optimisers = [
         torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=config.betas)
         for net in (generator, discriminator)
     ]
+    parts: list[nn.Module | torch.optim.Adam] = [generator, discriminator, average, *optimisers]
     sampler = PatchSampler(training, config.patch, augment=config.augment, seed=config.seed)
     best = float("inf")
     best_state = copy.deepcopy(generator.state_dict())
@@ -78,7 +81,7 @@ def fit(
     checkpoint = run_dir / "checkpoint.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=device)
-        for part, saved in zip((generator, discriminator, average, *optimisers), state["parts"], strict=True):
+        for part, saved in zip(parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         start, best, best_state = state["iteration"], state["best"], state["best_state"]
         sampler.skip(start)
@@ -100,9 +103,9 @@ def fit(
         score = float(np.mean(scores)) if scores else -float(iteration)
         if score < best:
             best, best_state = score, copy.deepcopy(average.state_dict())
-        parts = [part.state_dict() for part in (generator, discriminator, average, *optimisers)]
+        saved_parts = [part.state_dict() for part in parts]
         staged = checkpoint.with_suffix(".partial")
-        torch.save({"parts": parts, "iteration": iteration, "best": best, "best_state": best_state}, staged)
+        torch.save({"parts": saved_parts, "iteration": iteration, "best": best, "best_state": best_state}, staged)
         staged.replace(checkpoint)
         log.info(
             "iteration %d: L1 %.1f HU, adversarial %.3f, discriminator %.3f, validation MAE %s HU, best %.1f, %.0f s",
@@ -115,7 +118,8 @@ def fit(
             time.monotonic() - began,
         )
     generator.load_state_dict(best_state)
-    return generator.eval()
+    generator.eval()
+    return generator
 
 
 def _step(
@@ -143,7 +147,7 @@ def _step(
             bce(real_logits, torch.ones_like(real_logits)) + bce(fake_logits, torch.zeros_like(fake_logits))
         )
         optimisers[1].zero_grad(set_to_none=True)
-        discriminator_loss.backward()  # type: ignore[no-untyped-call]
+        discriminator_loss.backward()
         optimisers[1].step()
         discriminator.requires_grad_(False)
         with autocast:
@@ -158,12 +162,20 @@ def _step(
     return float(l1.detach()), float(adversarial.detach()), float(discriminator_loss.detach())
 
 
+def _to_device(network: Net, device: torch.device) -> Net:
+    """Move a network, its weights laid out channels last: twice as fast on CPUs with bf16 instructions."""
+    for parameter in network.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    return network.to(device)
+
+
 @torch.no_grad()
 def _follow(average: nn.Module, source: nn.Module, decay: float) -> None:
     for slow, fast in zip(average.parameters(), source.parameters(), strict=True):
         slow.lerp_(fast, 1.0 - decay)
-    for slow, fast in zip(average.buffers(), source.buffers(), strict=True):
-        slow.copy_(fast)
+    for kept, current in zip(average.buffers(), source.buffers(), strict=True):
+        kept.copy_(current)
 
 
 def _masked_mae(generator: UNetGenerator, case: TrainingCase, config: RecipeConfig, device: torch.device) -> float:

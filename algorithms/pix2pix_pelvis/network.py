@@ -135,7 +135,9 @@ def receptive_field(layers: tuple[tuple[int, int], ...]) -> int:
     return field
 
 
-def _conv(inputs: int, outputs: int, kernel: Triple, config: NetworkConfig, stride: Triple = (1, 1, 1)) -> nn.Sequential:
+def _conv(
+    inputs: int, outputs: int, kernel: Triple, config: NetworkConfig, stride: Triple = (1, 1, 1)
+) -> nn.Sequential:
     padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     layers: list[nn.Module] = [nn.Conv3d(inputs, outputs, kernel, stride, padding)]
     if config.norm == "instance":

@@ -44,7 +44,8 @@ def train(run: TrainingRun) -> ModelFolder:
     )
     files = [case for case in require_references(run.cases) if case.id not in config.excluded_cases]
     bar = run.progress.add_task("reading and aligning", total=len(files))
-    training, validation = [], []
+    training: list[TrainingCase] = []
+    validation: list[TrainingCase] = []
     for case in files:
         held_out = case.id in config.validation_cases
         prepared = _prepare(case, model, config, held_out=held_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ _OTHER_TYPES = {
 }
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; everything else is read as mm
 _LARGEST_OFFSET = 2**24  # room for 16 MiB of extensions, and the last whole number that a float32 keeps exactly
+_EPSILON = sys.float_info.epsilon  # ITK leaves voxels alone where the scaling is this close to none
 _SPACING_RANGE = (1e-6, 1e6)
 
 
@@ -217,7 +219,8 @@ def _is_scaled(fields: _Fields) -> bool:
     for name, value in (("scl_slope", slope), ("scl_inter", intercept)):
         if not math.isfinite(value):
             raise fields.refusal(name, value, "a finite number")
-    return slope not in (0.0, 1.0) or intercept != 0.0
+    sloped = abs(slope) > _EPSILON and abs(slope - 1.0) > _EPSILON
+    return sloped or abs(intercept) > _EPSILON
 
 
 def _require_finite_forms(fields: _Fields) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from synthct.errors import HeaderError
-from synthct.header.model import LARGEST_AXIS, Header, Parsed, size_text
+from synthct.header.model import LARGEST_AXIS, Header, Parsed, Vector, size_text
 
 __all__ = ["parse"]
 
@@ -77,7 +77,7 @@ def _header(path: Path, tiff: tifffile.TiffFile) -> Header:
         path=path,
         size=(width, height, count),
         dtype=np.dtype(page.dtype).newbyteorder("="),
-        spacing=(_spacing(path, page, "XResolution"), _spacing(path, page, "YResolution"), 1.0),
+        spacing=_spacing(path, page),
         origin=None,
         direction=None,
         compressed=int(page.compression) != 1,
@@ -129,18 +129,17 @@ def _require_strips_within(path: Path, number: int, page: tifffile.TiffPage, fil
         )
 
 
-def _spacing(path: Path, page: tifffile.TiffPage, tag: str) -> float:
-    """Return the spacing in mm as ITK does: from the resolution where its unit is known, else 1."""
+def _spacing(path: Path, page: tifffile.TiffPage) -> Vector:
+    """Return the spacing in mm as ITK does: from both resolutions where their unit is known, else 1."""
     scale = _MM_PER_UNIT.get(_tag(page, "ResolutionUnit", 2))
-    ratio = page.tags.valueof(tag)
-    if scale is None or ratio is None:
-        return 1.0
-    per_unit = ratio[0] / ratio[1] if ratio[1] else 0.0
-    spacing = scale / per_unit if per_unit else math.inf
+    ratios = [page.tags.valueof(name) for name in ("XResolution", "YResolution")]
+    if scale is None or None in ratios:
+        return (1.0, 1.0, 1.0)
+    x, y = (scale * ratio[1] / ratio[0] if ratio[0] else math.inf for ratio in ratios)
     low, high = _SPACING_RANGE
-    if not low <= spacing <= high:
-        raise HeaderError(f"{path}: {tag} is {ratio[0]}/{ratio[1]}; expected a spacing between {low:g} and {high:g} mm")
-    return float(spacing)
+    if not (low <= x <= high and low <= y <= high):
+        raise HeaderError(f"{path}: resolution means a spacing of {x:g} x {y:g} mm; expected {low:g} to {high:g}")
+    return (float(x), float(y), 1.0)
 
 
 def _tag(page: tifffile.TiffPage, name: str, default: int) -> int:

@@ -89,7 +89,7 @@ def sweep(
 def _forward(network: nn.Module, window: FloatArray, device: torch.device) -> FloatArray:
     try:
         with torch.inference_mode():
-            output: Tensor = network(torch.from_numpy(np.ascontiguousarray(window))[None, None].to(device))
+            output: Tensor = network(torch.from_numpy(window.copy())[None, None].to(device))
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise

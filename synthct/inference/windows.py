@@ -43,9 +43,13 @@ def sliding_windows(
 
 
 def _even_starts(size: int, patch: int, step: float) -> list[int]:
-    """nnU-Net's rule: as few windows as keep the distance at or below the step, spread evenly (ALGORITHMS 1.5)."""
+    """nnU-Net's rule: as few windows as keep the distance at or below the step, spread evenly (ALGORITHMS 1.5).
+
+    A step below one voxel counts as one voxel: it would only place windows twice, which is what a patch of one slice
+    would suffer.
+    """
     last = max(0, size - patch)
-    count = math.ceil(last / (patch * step)) + 1
+    count = math.ceil(last / max(1.0, patch * step)) + 1
     distance = last / (count - 1) if count > 1 else 0.0
     return [round(distance * index) for index in range(count)]
 

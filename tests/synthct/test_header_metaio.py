@@ -10,6 +10,7 @@ import pytest
 import SimpleITK
 from header_files import VOXELS, meta_image, require_refused, saved
 
+from synthct.errors import HeaderError
 from synthct.header import check_file, read_header
 
 
@@ -213,5 +214,5 @@ def test_the_data_file_ends_the_header(tmp_path: Path) -> None:
 
 def test_a_data_file_of_another_length_is_named(tmp_path: Path) -> None:
     path = split_image(tmp_path, content=bytes(47))
-    with pytest.raises(Exception, match=r"a\.raw: holds 47 bytes of voxels; expected 48"):
+    with pytest.raises(HeaderError, match=r"a\.raw: holds 47 bytes of voxels; expected 48"):
         check_file(path)
