@@ -68,7 +68,8 @@ def write_text(path: Path, text: str) -> Path:
 def _make(own: Path) -> None:
     """Make a writer's own folder; while it exists, no other writer can remove `.partial/` around it."""
     for _ in range(_TRIES):
-        with suppress(FileNotFoundError):  # another writer removed `.partial/` between the two steps
+        # Another writer removed `.partial/` between the two steps, or between failing to make it and looking at it.
+        with suppress(FileNotFoundError, FileExistsError):
             own.mkdir(parents=True)
             return
     own.mkdir(parents=True)

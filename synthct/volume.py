@@ -131,7 +131,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
 
     Args:
         volume: voxels (z, y, x) and their grid.
-        path: .mha or .nrrd keep the geometry in double precision (.mha bit for bit), .nii and .nii.gz in single.
+        path: .mha keeps the geometry bit for bit (but for the sign of a zero), .nrrd in double precision, .nii and
+            .nii.gz in single.
 
     Raises:
         OutputError: the folder cannot be written to, the disk is full, or the suffix is another.

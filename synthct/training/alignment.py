@@ -7,10 +7,12 @@ Mattes mutual information inside the body) and left as it was where that does no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
 
 from synthct.volume import Volume
 
@@ -24,6 +26,10 @@ MAX_MOTION_MM = 15.0
 
 OUTSIDE = -32768
 
+SMOOTHING_VOXELS = 1.5
+"""Standard deviation with which a CT is smoothed before information is compared: resampling smooths noise away, which
+alone raises mutual information, so that a pair that is aligned already would be moved."""
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedReference:
@@ -34,7 +40,7 @@ class AlignedReference:
         valid: bool array (z, y, x), False where the moved CT has no data.
         translation_mm: length of the translation that was applied, 0 where the pair was left as it was.
         rotation_deg: angle of the rotation that was applied.
-        information_before: mutual information in the body in nats, before.
+        information_before: mutual information of image and smoothed CT in the body in nats, before.
         information_after: the same after.
     """
 
@@ -56,8 +62,30 @@ def align_reference(image: Volume, reference: Volume, mask: Volume, *, seed: int
         seed: of the random sample of voxels that the metric looks at.
 
     Returns:
-        The moved CT, or the given one where mutual information does not rise or the motion found is implausible.
+        The moved CT, or the given one where mutual information does not rise, the motion found is implausible, or
+        nothing can be registered (an empty mask, an image without contrast, fewer than four slices).
     """
+    inside = mask.voxels > 0
+    try:
+        found = _register(image, reference, mask, seed)
+    except RuntimeError:
+        return _left_alone(image, reference, inside)
+    moved = sitk.GetArrayFromImage(
+        sitk.Resample(_image(reference, np.float32), _image(image, np.float32), found, sitk.sitkLinear, float(OUTSIDE))
+    )
+    valid = moved > OUTSIDE / 4  # voxels blended with the fill at the border fall away with it
+    hu = np.where(valid, moved, -1000.0)
+    translation = float(np.linalg.norm(found.GetTranslation()))
+    before = _smoothed_information(image, reference.voxels, inside & valid)
+    after = _smoothed_information(image, hu, inside & valid)
+    if after <= before or translation > MAX_MOTION_MM:
+        return _left_alone(image, reference, inside)
+    angle = float(np.degrees(np.arccos(np.clip((np.trace(np.reshape(found.GetMatrix(), (3, 3))) - 1) / 2, -1, 1))))
+    aligned = reference.with_voxels(np.rint(hu).astype(np.int16))
+    return AlignedReference(aligned, valid, translation, angle, before, after)
+
+
+def _register(image: Volume, reference: Volume, mask: Volume, seed: int) -> sitk.Euler3DTransform:
     fixed = _image(image, np.float32)
     moving = sitk.Clamp(_image(reference, np.float32), sitk.sitkFloat32, *CT_WINDOW)
     method = sitk.ImageRegistrationMethod()
@@ -74,21 +102,17 @@ def align_reference(image: Volume, reference: Volume, mask: Volume, *, seed: int
         fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.GEOMETRY
     )
     method.SetInitialTransform(start, inPlace=False)
-    found = sitk.Euler3DTransform(sitk.CompositeTransform(method.Execute(fixed, moving)).GetBackTransform())
-    moved = sitk.GetArrayFromImage(
-        sitk.Resample(_image(reference, np.float32), fixed, found, sitk.sitkLinear, float(OUTSIDE))
-    )
-    valid = moved > OUTSIDE / 4  # voxels blended with the fill at the border fall away with it
-    inside = (mask.voxels > 0) & valid
-    translation = float(np.linalg.norm(found.GetTranslation()))
-    before = mutual_information(image.voxels[inside], reference.voxels[inside])
-    after = mutual_information(image.voxels[inside], moved[inside]) if inside.any() else 0.0
-    if after <= before or translation > MAX_MOTION_MM:
-        return AlignedReference(reference, np.ones(valid.shape, bool), 0.0, 0.0, before, before)
-    hu = np.where(valid, moved, -1000.0)
-    angle = float(np.degrees(np.arccos(np.clip((np.trace(np.reshape(found.GetMatrix(), (3, 3))) - 1) / 2, -1, 1))))
-    aligned = reference.with_voxels(np.rint(hu).astype(np.int16))
-    return AlignedReference(aligned, valid, translation, angle, before, after)
+    return sitk.Euler3DTransform(sitk.CompositeTransform(method.Execute(fixed, moving)).GetBackTransform())
+
+
+def _left_alone(image: Volume, reference: Volume, inside: npt.NDArray[np.bool_]) -> AlignedReference:
+    information = _smoothed_information(image, reference.voxels, inside)
+    return AlignedReference(reference, np.ones(inside.shape, bool), 0.0, 0.0, information, information)
+
+
+def _smoothed_information(image: Volume, ct: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> float:
+    smooth = gaussian_filter(np.clip(ct.astype(np.float32), *CT_WINDOW), SMOOTHING_VOXELS)
+    return mutual_information(image.voxels[inside], smooth[inside])
 
 
 def mutual_information(image: npt.NDArray[np.generic], ct: npt.NDArray[np.generic], *, bins: int = 64) -> float:

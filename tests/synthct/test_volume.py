@@ -31,7 +31,8 @@ def tilted(seed: int) -> Geometry:
 
 
 def bits(geometry: Geometry) -> bytes:
-    return struct.pack("<15d", *geometry.spacing, *geometry.origin, *geometry.direction)
+    """The fifteen numbers as they lie in memory; ITK's MetaIO reader drops the sign of a zero, so it does not count."""
+    return struct.pack("<15d", *(0.0 + value for value in (*geometry.spacing, *geometry.origin, *geometry.direction)))
 
 
 def test_a_volume_is_z_y_x_and_its_geometry_x_y_z() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ def _nnunet_axis(size: int, patch: int, step: float) -> list[int]:
     """nnU-Net: the fewest windows, evenly spread, at most step x patch (but a voxel) apart; halves go to even."""
     last, farthest = max(0, size - patch), max(1.0, patch * step)
     gaps = next(number for number in itertools.count() if last / farthest <= number)
-    return [round(Fraction(index * last, gaps)) if index else 0 for index in range(gaps + 1)]
+    return np.round(np.arange(gaps + 1) * (last / max(gaps, 1))).astype(int).tolist()
 
 
 def _monai_axis(size: int, patch: int, step: float) -> list[int]:
