@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from algorithms.interface import About
 from synthct.errors import UsageError
 
-__all__ = ["read_preset"]
+__all__ = ["parse_settings", "read_preset"]
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_preset(about: About, name: str | None = None, file: Path | None = None) -> dict[str, Any]:
@@ -39,3 +42,33 @@ def read_preset(about: About, name: str | None = None, file: Path | None = None)
     if not isinstance(settings, dict):
         raise UsageError(f"{path}: holds a {type(settings).__name__}; expected settings as key: value")
     return settings
+
+
+def parse_settings(schema: type[Settings], settings: dict[str, Any]) -> Settings:
+    """Turn settings into a recipe's own class.
+
+    Raises:
+        UsageError: a key is unknown, or a value does not fit; the message names the first.
+    """
+    try:
+        return schema.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = _fields(schema, first["loc"][:-1])
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}"
+            raise UsageError(f"setting '{where}' is unknown; {hint}") from error
+        text = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"setting '{where}': {text}" if where else f"settings: {text}") from error
+
+
+def _fields(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the settings at a place within nested settings."""
+    for part in path:
+        inner = schema.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        schema = inner
+    return list(schema.model_fields)

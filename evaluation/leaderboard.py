@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,9 +77,10 @@ def read_entries(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Entry
                     f"{entries[0].protocol[key]}; expected the same"
                 )
         if entry.cases != entries[0].cases:
+            differing = sorted(set(entry.cases) ^ set(entries[0].cases))
             raise InputError(
-                f"{entry.name} was scored on {len(entry.cases)} cases, {entries[0].name} on {len(entries[0].cases)} or "
-                "others; expected the same cases"
+                f"{entry.name} was scored on {len(entry.cases)} cases, {entries[0].name} on {len(entries[0].cases)}; "
+                f"expected the same cases (not in both: {', '.join(differing[:5]) or 'one stands twice'})"
             )
     return entries
 
@@ -88,7 +90,8 @@ def rank_entries(entries: Sequence[Entry], ranking: str = "synthrad2025") -> lis
 
     `synthrad2023` sums each metric normalised to 0 (worst entry) ... 1 (best), 0.5 where all are equal.
     `synthrad2025` takes the mean of that per group, then over the groups: partial, for want of dose.
-    `platform` takes the mean of the ranks per metric (lower is better); an entry with a missing value is invalid.
+    `platform` takes the mean of the ranks per metric (lower is better); an entry with a missing value is invalid: its
+    rank and score are None and it stands last.
     In the first two a missing value counts as the worst, with a warning.
 
     Raises:
@@ -104,17 +107,23 @@ def rank_entries(entries: Sequence[Entry], ranking: str = "synthrad2025") -> lis
     if ranking == "synthrad2023":
         score = np.sum([normalised[name] for name in metrics], axis=0)
     elif ranking == "synthrad2025":
-        groups = [[name for name in group if name in metrics] for group in GROUPS.values()]
-        score = np.mean([np.mean([normalised[name] for name in group], axis=0) for group in groups if group], axis=0)
+        present = [[name for name in group if name in metrics] for group in GROUPS.values()]
+        groups = [np.mean([normalised[name] for name in group], axis=0) for group in present if group]
+        if not groups:
+            raise InputError(f"no entry has a value of {' or '.join(GROUPS)}; expected one to rank by")
+        score = np.mean(groups, axis=0)
     else:
         raise UsageError(f"ranking '{ranking}' is unknown; expected synthrad2023, synthrad2025 or platform")
     return _rows(entries, metrics, score, _shared_ranks(-score))
 
 
 def _platform(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    valid = [entry for entry in entries if all(entry.means.get(name) is not None for name in metrics)]
+    valid, invalid = [], []
     for entry in entries:
-        if entry not in valid:
+        if all(entry.means.get(name) is not None for name in metrics):
+            valid.append(entry)
+        else:
+            invalid.append(entry)
             warnings.warn(f"{entry.name} has a missing value and is invalid on the platform", stacklevel=3)
     if not valid:
         raise InputError("no entry has a value in every metric; the platform would rank none")
@@ -123,8 +132,8 @@ def _platform(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str
         values = np.array([entry.means[name] for entry in valid], dtype=np.float64)
         ranks.append(_shared_ranks(-values if HIGHER_IS_BETTER[name] else values))
     score = np.mean(ranks, axis=0)
-    invalid = [{"rank": None, "entry": entry.name, "invalid": True} for entry in entries if entry not in valid]
-    return _rows(valid, metrics, score, _shared_ranks(score)) + invalid
+    unranked = [_row(entry, metrics, None, None) for entry in invalid]
+    return _rows(valid, metrics, score, _shared_ranks(score)) + sorted(unranked, key=lambda row: str(row["entry"]))
 
 
 def _normalise(entries: Sequence[Entry], metric: str) -> Floats:
@@ -150,25 +159,28 @@ def _rows(
     entries: Sequence[Entry], metrics: Sequence[str], score: Floats, ranks: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     rows = [
-        {
-            "rank": int(rank),
-            "entry": entry.name,
-            "score": float(value),
-            **{name: entry.means.get(name) for name in metrics},
-            "cases": len(entry.cases),
-            "simulated": entry.simulated,
-            "starter": entry.starter,
-        }
-        for entry, value, rank in zip(entries, score, ranks, strict=True)
+        _row(entry, metrics, int(rank), float(value)) for entry, value, rank in zip(entries, score, ranks, strict=True)
     ]
     return sorted(rows, key=lambda row: (row["rank"], row["entry"]))
+
+
+def _row(entry: Entry, metrics: Sequence[str], rank: int | None, score: float | None) -> dict[str, Any]:
+    return {
+        "rank": rank,
+        "entry": entry.name,
+        "score": score,
+        **{name: entry.means.get(name) for name in metrics},
+        "cases": len(entry.cases),
+        "simulated": entry.simulated,
+        "starter": entry.starter,
+    }
 
 
 def _read(path: Path, name: str) -> Entry:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         aggregates = content["aggregates"]
-        means = {key: aggregates[key]["mean"] for key in HIGHER_IS_BETTER if key in aggregates}
+        means = {key: _number(aggregates[key]["mean"]) for key in HIGHER_IS_BETTER if key in aggregates}
         cases = tuple(sorted(str(row["case"]) for row in content["results"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a metrics.json") from error
@@ -182,3 +194,12 @@ def _read(path: Path, name: str) -> Entry:
         simulated=bool(content.get("simulated")),
         starter=bool(content.get("starter")),
     )
+
+
+def _number(value: object) -> float | None:
+    """A mean as it stands in JSON; NaN and infinity, which the official program writes, are null on the platform too."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a mean is {value!r}; expected a number or null")
+    return float(value) if math.isfinite(value) else None

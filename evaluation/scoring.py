@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,9 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
     require_same_grid(reference, prediction)
     mask = read_mask(case.mask, reference).voxels
     image = image_similarity(reference.voxels, prediction.voxels, mask, HU_RANGES[protocol])
+    for name in ("mae", "psnr", "ms_ssim"):
+        if getattr(image, name) is None:
+            warnings.warn(f"case {case.id}: {name} is undefined (null) and counts in no aggregate", stacklevel=2)
     labels = tissue_labels(reference.voxels, mask)
     predicted = tissue_labels(prediction.voxels, mask)
     counts = label_counts(labels, predicted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def find_references(root: Path) -> list[ScoringCase]:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a data set root, or one with ct/ and mask/")
-    if not (root / "ct").is_dir() or not (root / "mask").is_dir():
+    if not (root / "ct").is_dir():
         cases = []
         for files in find_cases(root):
             if files.reference is None or files.mask is None:
@@ -46,6 +47,8 @@ def find_references(root: Path) -> list[ScoringCase]:
                 raise InputError(f"{files.image.parent}: case {files.id} has no {missing} to score against")
             cases.append(ScoringCase(CaseId.parse(files.id), files.reference, files.mask, files.segmentation))
         return cases
+    if not (root / "mask").is_dir():
+        raise InputError(f"{root / 'mask'}: no such folder; expected the body masks beside {root / 'ct'}")
     masks = _by_id(root / "mask")
     segmentations = _by_id(root / "segmentation") if (root / "segmentation").is_dir() else {}
     references = []
@@ -93,18 +96,26 @@ def match(references: list[ScoringCase], predictions: dict[CaseId, Path]) -> lis
     return [ScoringCase(case.id, case.ct, case.mask, case.segmentation, predictions[case.id]) for case in references]
 
 
-def read_notes(predictions: Path, references: Path) -> dict[str, Any]:
-    """What both sides say of themselves: the manifest of the predictions, and whether the data are simulated."""
-    marker = next(
-        (folder / MARKER for folder in [references.resolve(), *references.resolve().parents][:MARKER_LEVELS]
-         if (folder / MARKER).is_file()),
-        None,
-    )  # fmt: skip
-    dataset = _read_object(marker) if marker is not None else {}
+def read_notes(predictions: Path, cases: Sequence[ScoringCase]) -> dict[str, Any]:
+    """What both sides say of themselves: the manifest of the predictions, and whether any of the data are simulated.
+
+    Returns:
+        `simulated`; `starter`, None where no manifest tells it; `dataset`, the note that says simulated, else the first
+        one; `prediction`, the manifest.
+    """
+    markers = dict.fromkeys(marker for case in cases if (marker := _marker_above(case.ct)) is not None)
+    datasets = [_read_object(marker) for marker in markers]
+    dataset = next((note for note in datasets if note.get("simulated")), datasets[0] if datasets else {})
     manifest = _read_object(predictions / "manifest.json") if (predictions / "manifest.json").is_file() else {}
     models = manifest.get("models")
-    starter = any(model.get("starter") for model in models.values()) if isinstance(models, dict) else None
+    cards = [card for card in models.values() if isinstance(card, dict)] if isinstance(models, dict) else []
+    starter = any(card.get("starter") for card in cards) if cards else None
     return {"simulated": bool(dataset.get("simulated")), "starter": starter, "dataset": dataset, "prediction": manifest}
+
+
+def _marker_above(path: Path) -> Path | None:
+    folders = path.resolve().parents[:MARKER_LEVELS]
+    return next((folder / MARKER for folder in folders if (folder / MARKER).is_file()), None)
 
 
 def _by_id(folder: Path) -> dict[CaseId, Path]:

@@ -1,0 +1,1 @@
+"""Synthetic CT from MR and cone-beam CT: what every container shares. Knows no algorithm and no metric."""

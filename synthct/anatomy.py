@@ -11,7 +11,16 @@ from pathlib import Path
 
 from synthct.errors import InputError, UsageError
 
-__all__ = ["CaseId", "Region", "RegionWarning", "Task", "find_case_id", "parse_region", "parse_task", "read_region_file"]
+__all__ = [
+    "CaseId",
+    "Region",
+    "RegionWarning",
+    "Task",
+    "find_case_id",
+    "parse_region",
+    "parse_task",
+    "read_region_file",
+]
 
 REGION_FILE_LIMIT = 4096
 """A region file is one short JSON string; nothing longer is read, in bytes."""

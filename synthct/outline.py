@@ -34,7 +34,7 @@ def body_outline(image: Volume) -> Volume:
     low, high = np.percentile(values, [0.5, 99.0])
     picture = sitk.GetImageFromArray(np.clip(values, low, high))
     picture.SetSpacing(image.geometry.spacing)
-    smooth = sitk.DiscreteGaussian(picture, SMOOTHING_MM**2)  # any number of slices, unlike the recursive filter
+    smooth = sitk.DiscreteGaussian(picture, [SMOOTHING_MM**2] * 3)  # any number of slices, unlike the recursive filter
     body = sitk.OtsuThreshold(smooth, 0, 1, 128)
     components = sitk.RelabelComponent(sitk.ConnectedComponent(body), sortByObjectSize=True)
     body = sitk.Cast(components == 1, sitk.sitkUInt8)

@@ -189,7 +189,9 @@ def load_tensors(folder: ModelFolder) -> dict[str, torch.Tensor]:
         tensors = load_file(str(folder.weights))
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{folder.weights}: cannot be read as safetensors ({error})") from error
-    return {name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
 
 
 def save_model(path: Path, tensors: dict[str, torch.Tensor], *, half: bool, **card: Any) -> ModelFolder:  # noqa: ANN401

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 from algorithms.interface import About, all_algorithms, find_algorithm
 from synthct.cli.console import tell
 from synthct.errors import WeightsError
-from synthct.weights import CARD_NAME, PLATFORM_FOLDERS
+from synthct.weights import CARD_NAME, MODEL_VARIABLE, PLATFORM_FOLDERS, ROUTES_NAME
 
 __all__ = ["info"]
 
@@ -63,9 +65,9 @@ def _detail(about: About) -> dict[str, Any]:
 
 
 def _models(about: About) -> list[dict[str, Any]]:
-    """Model folders in reach: the platform's and the starter; read, not proven."""
+    """Model folders in reach without --model: the user's and the starter; read, not proven."""
     models = []
-    for path, source in [*((folder, "user") for folder in PLATFORM_FOLDERS), (about.starter, "starter")]:
+    for path, source in [*((folder, "user") for folder in _user_folders()), (about.starter, "starter")]:
         card_path = path / CARD_NAME
         if not card_path.is_file():
             continue
@@ -84,6 +86,15 @@ def _models(about: About) -> list[dict[str, Any]]:
                 }
             )
     return models
+
+
+def _user_folders() -> Iterator[Path]:
+    """$MODEL_DIR, else the platform's folders; behind routes.json, each model's own."""
+    named = os.environ.get(MODEL_VARIABLE, "").strip()
+    for folder in [Path(named)] if named else PLATFORM_FOLDERS:
+        yield folder
+        if (folder / ROUTES_NAME).is_file():
+            yield from sorted(card.parent for card in folder.glob(f"*/{CARD_NAME}"))
 
 
 def _devices() -> list[str]:

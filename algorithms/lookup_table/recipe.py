@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from algorithms.lookup_table.about import ABOUT
 from algorithms.lookup_table.table import TableConfig, fit_table
 from algorithms.training import TrainingRun, require_references
 from synthct.anatomy import Task
 from synthct.dataset import load_case
+from synthct.errors import UsageError
 from synthct.weights import ModelFolder, save_model
 
 __all__ = ["train"]
@@ -20,11 +22,21 @@ __all__ = ["train"]
 def train(run: TrainingRun) -> ModelFolder:
     """Fit the table to all cases of the run and save it as a model folder.
 
-    The bins span 0 to 2000 for MR and -1024 to 3071 HU for CBCT. Cases are used as they are: nothing is aligned.
+    The bins span 0 to 2000 for MR and -1024 to 3071 HU for CBCT, unless the settings say otherwise. Cases are used as
+    they are: nothing is aligned.
+
+    Raises:
+        UsageError: the settings are not those of a table.
+        InputError: a case has no CT, or there are too few voxels.
     """
     cases = require_references(run.cases)
     task = cases[0].task
-    config = TableConfig() if task is Task.MRI else TableConfig(low=-1024.0, high=3071.0, bins=512)
+    preset = {} if task is Task.MRI else {"low": -1024.0, "high": 3071.0, "bins": 512}
+    try:
+        config = TableConfig.model_validate(preset | run.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"preset: {'.'.join(map(str, first['loc'])) or 'bins'}: {first['msg']}") from error
     bar = run.progress.add_task("reading cases", total=len(cases))
 
     pairs = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
+import pickle
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -11,12 +13,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.progress import Progress
 from torch import Tensor, nn
 
 from algorithms.pix2pix_pelvis.network import Discriminator, NetworkConfig, Triple, UNetGenerator
 from algorithms.pix2pix_pelvis.patches import PatchSampler, TrainingCase
+from synthct.errors import SynthCTError, WeightsError
+from synthct.files import staged_file
 from synthct.inference.engine import sweep
 
 __all__ = ["RecipeConfig", "fit"]
@@ -29,7 +33,7 @@ Net = TypeVar("Net", bound=nn.Module)
 class RecipeConfig(BaseModel):
     """One preset; each field's evidence stands in configs/*.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     network: NetworkConfig = NetworkConfig()
     patch: Triple = (32, 160, 160)
@@ -49,7 +53,14 @@ class RecipeConfig(BaseModel):
     validation_cases: tuple[str, ...] = ()
     excluded_cases: tuple[str, ...] = ()
     validation_interval: int = Field(default=250, gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _patches_fit_the_strides(self) -> RecipeConfig:
+        self.network.require_multiple(self.patch)
+        if self.inference_patch is not None:
+            self.network.require_multiple(self.inference_patch)
+        return self
 
 
 def fit(
@@ -64,6 +75,10 @@ def fit(
 
     The learning rate is constant for the first half and falls to zero over the second. A checkpoint with everything
     needed to go on lies in `run_dir/checkpoint.pt` after each validation; an existing one is taken up.
+
+    Raises:
+        WeightsError: the checkpoint is damaged or belongs to other settings.
+        SynthCTError: training diverged.
     """
     torch.manual_seed(config.seed)
     generator = _to_device(UNetGenerator(config.network), device)
@@ -80,10 +95,7 @@ def fit(
     start = 0
     checkpoint = run_dir / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        for part, saved in zip(parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
-        start, best, best_state = state["iteration"], state["best"], state["best_state"]
+        start, best, best_state = _take_up(checkpoint, parts)
         sampler.skip(start)
         log.info("taken up at iteration %d of %d", start, config.iterations)
     bar = progress.add_task("training", total=config.iterations, completed=start)
@@ -95,6 +107,8 @@ def fit(
                 group["lr"] = rate
         image, ct, weight = (torch.from_numpy(array)[None, None].to(device) for array in sampler.draw())
         losses = _step(generator, discriminator, optimisers, image, ct, weight, config)
+        if not math.isfinite(losses[0]):
+            raise SynthCTError(f"training diverged: L1 is {losses[0]} at iteration {iteration}; lower learning_rate")
         _follow(average, generator, min(config.ema, iteration / (iteration + 10)))
         progress.update(bar, advance=1, description=f"training (L1 {losses[0] * config.ct_scale:.0f} HU)")
         if iteration % config.validation_interval and iteration != config.iterations:
@@ -104,9 +118,8 @@ def fit(
         if score < best:
             best, best_state = score, copy.deepcopy(average.state_dict())
         saved_parts = [part.state_dict() for part in parts]
-        staged = checkpoint.with_suffix(".partial")
-        torch.save({"parts": saved_parts, "iteration": iteration, "best": best, "best_state": best_state}, staged)
-        staged.replace(checkpoint)
+        with staged_file(checkpoint) as staged:
+            torch.save({"parts": saved_parts, "iteration": iteration, "best": best, "best_state": best_state}, staged)
         log.info(
             "iteration %d: L1 %.1f HU, adversarial %.3f, discriminator %.3f, validation MAE %s HU, best %.1f, %.0f s",
             iteration,
@@ -120,6 +133,17 @@ def fit(
     generator.load_state_dict(best_state)
     generator.eval()
     return generator
+
+
+def _take_up(checkpoint: Path, parts: list[nn.Module | torch.optim.Adam]) -> tuple[int, float, dict[str, Tensor]]:
+    """Fill the parts from a checkpoint; returns its iteration, best score and best weights."""
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        for part, saved in zip(parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        return state["iteration"], state["best"], state["best_state"]
+    except (RuntimeError, ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{checkpoint}: does not fit these settings ({str(error)[:200]})") from error
 
 
 def _step(

@@ -6,7 +6,8 @@ inference and named in `NetworkConfig` and `algorithms/pix2pix_pelvis/configs`.
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 __all__ = ["Discriminator", "NetworkConfig", "UNetGenerator", "receptive_field"]
 
-Triple = tuple[int, int, int]
+Positive = Annotated[int, Field(gt=0)]
+Triple = tuple[Positive, Positive, Positive]
 Norm = Literal["instance", "batch", "none"]
 
 
@@ -22,12 +24,12 @@ class NetworkConfig(BaseModel):
     """Shape of the generator; axis order z, y, x throughout.
 
     The defaults are the paper's size by ALGORITHMS 5 [I]: five levels of 64 to 512 channels, instance norm, LeakyReLU
-    0.2. `strides[i]` leads from level i to level i + 1; `kernels[i]` is used at level i.
+    0.2. `strides[i]` leads from level i to level i + 1; `kernels[i]`, odd numbers, is used at level i.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    widths: tuple[Positive, ...] = (64, 128, 256, 512, 512)
     strides: tuple[Triple, ...] = ((1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))
     kernels: tuple[Triple, ...] = ((3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
     norm: Norm = "instance"
@@ -41,6 +43,9 @@ class NetworkConfig(BaseModel):
                 f"{len(self.widths)} widths need {len(self.widths)} kernels and {len(self.widths) - 1} strides; "
                 f"found {len(self.kernels)} and {len(self.strides)}"
             )
+        even = [kernel for kernel in self.kernels if any(edge % 2 == 0 for edge in kernel)]
+        if even:
+            raise ValueError(f"kernel {even[0]} has an even edge; expected odd ones, which keep the shape")
         return self
 
     @property
@@ -50,6 +55,15 @@ class NetworkConfig(BaseModel):
         for stride in self.strides:
             product = [before * step for before, step in zip(product, stride, strict=True)]
         return (product[0], product[1], product[2])
+
+    def require_multiple(self, patch: Triple) -> None:
+        """Refuse a patch that the strides do not divide.
+
+        Raises:
+            ValueError: an axis is no multiple of `stride_product`.
+        """
+        if any(edge % step for edge, step in zip(patch, self.stride_product, strict=True)):
+            raise ValueError(f"patch {patch} (z, y, x) is no multiple of the strides' product {self.stride_product}")
 
 
 class UNetGenerator(nn.Module):
@@ -84,7 +98,7 @@ class UNetGenerator(nn.Module):
             )
             channels = widths[level]
         self.head = nn.Conv3d(channels, 1, 1)
-        self.apply(_initialise)
+        self.apply(partial(_initialise, slope=config.negative_slope))
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate normalised MR (batch, 1, z, y, x) into normalised CT of the same shape."""
@@ -119,7 +133,7 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(config.negative_slope),
             nn.Conv3d(config.discriminator_width, 1, last_kernel, last_stride, padding=1),
         )
-        self.apply(_initialise)
+        self.apply(partial(_initialise, slope=config.negative_slope))
 
     def forward(self, image: Tensor, ct: Tensor) -> Tensor:
         """Return logits (batch, 1, z', y', x'): above 0 where a patch looks like a real CT of that MR."""
@@ -148,8 +162,8 @@ def _conv(
     return nn.Sequential(*layers)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, *, slope: float) -> None:
     if isinstance(module, nn.Conv3d):
-        nn.init.kaiming_normal_(module.weight, a=0.2)
+        nn.init.kaiming_normal_(module.weight, a=slope)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -30,7 +30,10 @@ class TrainingCase:
 
 
 class PatchSampler:
-    """Draws (image, ct, weight) patches; cases in proportion to their volume, centres inside the weight.
+    """Draws (image, ct, weight) patches; cases in proportion to the sum of their weight.
+
+    Along an axis that is longer than the patch every place inside the volume is equally likely; along a shorter one
+    the patch holds the whole axis, at a place that varies.
 
     With `augment`, patches are flipped along any axis, turned in-plane by quarters and their MR is scaled by up to
     10 %. The stream of patches depends on the seed alone.

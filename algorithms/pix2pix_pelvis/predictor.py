@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from algorithms.interface import Advance, Prediction
 from algorithms.pix2pix_pelvis.network import NetworkConfig, Triple, UNetGenerator
@@ -31,6 +31,11 @@ class ModelConfig(BaseModel):
     image: LinearScale
     ct: LinearScale
 
+    @model_validator(mode="after")
+    def _patch_fits_the_strides(self) -> ModelConfig:
+        self.network.require_multiple(self.patch)
+        return self
+
 
 class Pix2PixPredictor:
     """A generator on a device, ready to predict."""
@@ -41,7 +46,7 @@ class Pix2PixPredictor:
         self._device = device
 
     def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
-        """Translate one case; windows that hold no voxel of the mask are skipped."""
+        """Translate one case; windows without a voxel of the mask are skipped, and MR beyond the edge is 0."""
         config = self._config
         output = sweep(
             self._generator,
@@ -49,7 +54,7 @@ class Pix2PixPredictor:
             patch=config.patch,
             step=config.step,
             device=self._device,
-            fill=float(config.image.apply(case.image.voxels.min(keepdims=True)).item()),
+            fill=0.0,
             wanted=case.mask.voxels > 0,
             advance=advance,
         )

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
-from pydantic import ValidationError
 
 from algorithms.pix2pix_pelvis.about import ABOUT
 from algorithms.pix2pix_pelvis.loop import RecipeConfig, fit
 from algorithms.pix2pix_pelvis.patches import TrainingCase
 from algorithms.pix2pix_pelvis.predictor import ModelConfig
+from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun, require_references
 from synthct.dataset import CaseFiles, load_case
-from synthct.errors import InputError, UsageError
+from synthct.errors import InputError
 from synthct.inference.finish import HU_MAX, HU_MIN
 from synthct.intensity import LinearScale
-from synthct.training.alignment import align_reference, mutual_information
+from synthct.training.alignment import align_reference, smoothed_information
 from synthct.weights import ModelFolder, save_model
 
 __all__ = ["RecipeConfig", "train"]
@@ -29,20 +30,16 @@ def train(run: TrainingRun) -> ModelFolder:
 
     Raises:
         UsageError: the settings are not those of a preset.
-        InputError: no training case is left.
+        InputError: a case has no CT, or no training case is left.
     """
-    try:
-        config = RecipeConfig.model_validate(run.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"preset: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    config = parse_settings(RecipeConfig, run.config)
     model = ModelConfig(
         network=config.network,
         patch=config.inference_patch or config.patch,
         image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
         ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
     )
-    files = [case for case in require_references(run.cases) if case.id not in config.excluded_cases]
+    files = require_references(tuple(case for case in run.cases if case.id not in config.excluded_cases))
     bar = run.progress.add_task("reading and aligning", total=len(files))
     training: list[TrainingCase] = []
     validation: list[TrainingCase] = []
@@ -55,13 +52,14 @@ def train(run: TrainingRun) -> ModelFolder:
     if not training:
         raise InputError("no training case is left after leaving out validation, test and misaligned ones")
     generator = fit(training, validation, config, run.run_dir, run.device, run.progress)
+    used = {case.id for case in training}
     return save_model(
         run.run_dir,
         generator.state_dict(),
         half=True,
         algorithm=ABOUT.name,
         tasks=(files[0].task,),
-        regions=run.regions,
+        regions=replace(run, cases=tuple(case for case in files if case.id in used)).regions,
         starter=run.starter,
         trained_on=run.trained_on or f"{len(training)} cases",
         config=model.model_dump(mode="json"),
@@ -87,7 +85,7 @@ def _prepare(files: CaseFiles, model: ModelConfig, config: RecipeConfig, *, held
             aligned.information_after,
         )
     if not held_out and config.min_information > 0:
-        information = mutual_information(case.image.voxels[inside], reference.voxels[inside])
+        information = smoothed_information(case.image, reference.voxels, inside)
         if information < config.min_information:
             log.info("%s: left out, mutual information %.3f nats is too low", files.id, information)
             return None

@@ -39,7 +39,7 @@ def evaluate(
     if workers != 1:
         raise UsageError(f"--workers {workers} is not built yet; expected 1")
     cases = match(find_references(ground_truth), find_predictions(predictions))
-    notes = read_notes(predictions, ground_truth)
+    notes = read_notes(predictions, cases)
     prepare_output_folder(output)
     rows = []
     with make_progress() as progress:

@@ -43,7 +43,7 @@ def leaderboard(
 def _write_tables(rows: list[dict[str, Any]], output: Path) -> None:
     import pandas as pd
 
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, dtype=object)  # a missing value stays None, a rank an integer
     write_text(output / "leaderboard.csv", table.to_csv(index=False))
     head = "| " + " | ".join(map(str, table.columns)) + " |"
     rule = "|" + "---|" * len(table.columns)
@@ -55,7 +55,7 @@ def _show(rows: list[dict[str, Any]], ranking: str, judge: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    hidden = {"simulated", "starter", "invalid"}
+    hidden = {"simulated", "starter"}
     columns = [key for key in rows[0] if key not in hidden]
     table = Table(title=f"Ranking ({ranking}, judged by {judge})")
     for column in columns:

@@ -49,7 +49,13 @@ def build_app(words: Sequence[str]) -> typer.Typer:
     commands = {point.name: point for point in entry_points(group=COMMAND_GROUP)}
     wanted = next((word for word in words if not word.startswith("-")), None)
     chosen: list[EntryPoint] = [commands[wanted]] if wanted in commands else list(commands.values())
-    app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich ends a usage error with the edge of a box instead of the reason
+    )
 
     @app.callback()
     def _root() -> None:

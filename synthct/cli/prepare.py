@@ -21,6 +21,9 @@ __all__ = ["prepare"]
 Target = Literal["platform", "ground-truth"]
 NAMESPACE = uuid.UUID("8d0a1a52-52a5-4a39-9f0c-6b1a3f6b7f11")
 """Namespace of the made-up uuids, so that the same case gets the same names each time."""
+NOTE_NAME = "dataset.json"
+NOTE_LEVELS = 4
+"""How far above an image the data set's note may lie: DIR/Task1/EX/1EXA001/mr.mha, DIR/dataset.json."""
 
 
 def prepare(
@@ -45,6 +48,8 @@ def prepare(
             else:
                 _write_ground_truth(case, files, target)
             progress.update(bar, advance=1)
+    if to == "ground-truth":
+        _carry_note(cases[0].image, target)
     tell(f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {target}")
 
 
@@ -78,6 +83,14 @@ def _socket_value(
 ) -> dict[str, object]:
     socket = {"slug": slug, "super_kind": super_kind, "relative_path": relative_path}
     return {"socket": socket, "interface": socket, "image": image, "file": None, "value": value, "pk": 100 + number}
+
+
+def _carry_note(image: Path, target: Path) -> None:
+    """Copy the data set's dataset.json, where it has one: simulated cases stay marked as such in the scores."""
+    for folder in image.resolve().parents[:NOTE_LEVELS]:
+        if (folder / NOTE_NAME).is_file():
+            write_text(target / NOTE_NAME, (folder / NOTE_NAME).read_text(encoding="utf-8"))
+            return
 
 
 def _write_ground_truth(case: Case, files: CaseFiles, folder: Path) -> None:

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from synthct.volume import Volume
 
-__all__ = ["AlignedReference", "align_reference", "mutual_information"]
+__all__ = ["AlignedReference", "align_reference", "mutual_information", "smoothed_information"]
 
 CT_WINDOW = (-300.0, 1200.0)
 """HU that registration looks at: outline to compact bone, without noise in the air around."""
@@ -76,8 +76,8 @@ def align_reference(image: Volume, reference: Volume, mask: Volume, *, seed: int
     valid = moved > OUTSIDE / 4  # voxels blended with the fill at the border fall away with it
     hu = np.where(valid, moved, -1000.0)
     translation = float(np.linalg.norm(found.GetTranslation()))
-    before = _smoothed_information(image, reference.voxels, inside & valid)
-    after = _smoothed_information(image, hu, inside & valid)
+    before = smoothed_information(image, reference.voxels, inside & valid)
+    after = smoothed_information(image, hu, inside & valid)
     if after <= before or translation > MAX_MOTION_MM:
         return _left_alone(image, reference, inside)
     angle = float(np.degrees(np.arccos(np.clip((np.trace(np.reshape(found.GetMatrix(), (3, 3))) - 1) / 2, -1, 1))))
@@ -106,11 +106,12 @@ def _register(image: Volume, reference: Volume, mask: Volume, seed: int) -> sitk
 
 
 def _left_alone(image: Volume, reference: Volume, inside: npt.NDArray[np.bool_]) -> AlignedReference:
-    information = _smoothed_information(image, reference.voxels, inside)
+    information = smoothed_information(image, reference.voxels, inside)
     return AlignedReference(reference, np.ones(inside.shape, bool), 0.0, 0.0, information, information)
 
 
-def _smoothed_information(image: Volume, ct: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> float:
+def smoothed_information(image: Volume, ct: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> float:
+    """Mutual information of an image and its smoothed CT (HU, (z, y, x)) over a bool mask, in nats."""
     smooth = gaussian_filter(np.clip(ct.astype(np.float32), *CT_WINDOW), SMOOTHING_VOXELS)
     return mutual_information(image.voxels[inside], smooth[inside])
 

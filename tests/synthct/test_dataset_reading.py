@@ -92,7 +92,9 @@ def test_size_mismatch_names_both_sizes(tmp_path: Path, stem: str) -> None:
     assert f"{stem}.mha" in message
     assert "mr.mha" in message
     for size in ((5, 4, 3), (6, 4, 3)):
-        assert any(f"{left}{separator}".join(map(str, size)) in message for left, separator in ((", ", ""), (" x ", "")))
+        assert any(
+            f"{left}{separator}".join(map(str, size)) in message for left, separator in ((", ", ""), (" x ", ""))
+        )
 
 
 @pytest.mark.parametrize("stem", ["mask", "ct"])

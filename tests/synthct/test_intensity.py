@@ -57,7 +57,10 @@ def test_z_score_inverse_gives_every_hu_back(mean: float, std: float) -> None:
 @given(st.floats(-1024, 3071), st.floats(1, 5000))
 def test_settings_survive_json(offset: float, scale: float) -> None:
     adapter: TypeAdapter[LinearScale | ZScore] = TypeAdapter(Normalisation)
-    for normalisation in (LinearScale(low=-1024, high=3071, offset=offset, scale=scale), ZScore(mean=offset, std=scale)):
+    for normalisation in (
+        LinearScale(low=-1024, high=3071, offset=offset, scale=scale),
+        ZScore(mean=offset, std=scale),
+    ):
         back = adapter.validate_json(normalisation.model_dump_json())
         assert back == normalisation
         assert type(back) is type(normalisation)

@@ -219,7 +219,5 @@ def test_values_beyond_fp16_stay_finite(tmp_path: Path) -> None:
 
 def test_tensors_that_are_no_block(tmp_path: Path) -> None:
     tensor = torch.arange(6.0).reshape(2, 3).T
-    model = save_model(
-        tmp_path, {"t": tensor.requires_grad_()}, half=False, algorithm=ALGORITHM, tasks=(), regions=()
-    )
+    model = save_model(tmp_path, {"t": tensor.requires_grad_()}, half=False, algorithm=ALGORITHM, tasks=(), regions=())
     assert load_tensors(model)["t"].tolist() == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]

@@ -170,7 +170,7 @@ def test_lack_of_memory_is_exit_5() -> None:
 
 
 def test_other_failures_keep_their_type() -> None:
-    with pytest.raises(RuntimeError, match="shape|size"):
+    with pytest.raises(RuntimeError, match=r"shape|size"):
         sweep(_Broken(), _image((4, 4, 4)), patch=(4, 4, 4), step=1.0, device=CPU)
 
 

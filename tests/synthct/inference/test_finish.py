@@ -51,7 +51,8 @@ def test_prediction_given_is_not_changed() -> None:
 
 
 @given(
-    hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(-(2.0**100), 2.0**100, width=32)), hnp.arrays(np.bool_, (2, 3, 4))
+    hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+    hnp.arrays(np.bool_, (2, 3, 4)),
 )
 def test_every_value_is_allowed(hu: Array, mask: Array) -> None:
     finished = finish_hu(hu, mask)
