@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from algorithms.interface import About, Advance, Prediction, Predictor, load_predictor
+from synthct.anatomy import Region, Task
 from synthct.dataset import Case, CaseFiles
 from synthct.errors import WeightsError
 from synthct.weights import ModelFolder, find_model
@@ -27,7 +28,7 @@ class Runtime:
     Attributes:
         about: the algorithm.
         model: folder that the user named, or None.
-        use_starter: starter weights were asked for.
+        use_starter: starter weights were asked for by --starter.
         force: run cases that the model was not trained for.
         device: where networks run.
     """
@@ -37,16 +38,20 @@ class Runtime:
     use_starter: bool
     force: bool
     device: torch.device
+    _chosen: dict[tuple[Task, Region | None], ModelFolder] = field(default_factory=dict)
     _loaded: dict[Path, Predictor] = field(default_factory=dict)
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _models: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def choose(self, files: CaseFiles) -> ModelFolder:
-        """Find and prove the model for a case; nothing is loaded.
+        """Find and prove the model for a case, once per task and region; nothing is loaded.
 
         Raises:
             WeightsError: there is none, it is damaged, or the case lies outside it.
         """
+        key = (files.task, files.region)
+        if key in self._chosen:
+            return self._chosen[key]
         folder = find_model(
             self.model,
             self.about.starter,
@@ -56,16 +61,13 @@ class Runtime:
             algorithm=self.about.name,
         )
         folder.require(files.task, files.region, force=self.force)
+        self._chosen[key] = folder
         return folder
 
     def check(self, cases: Iterable[CaseFiles]) -> None:
         """Choose a model for every case before the first is predicted, so that nothing fails half-way for weights."""
-        known: set[tuple[str, str | None]] = set()
         for files in cases:
-            key = (files.task.value, files.region)
-            if key not in known:
-                known.add(key)
-                self.choose(files)
+            self.choose(files)
 
     def predict(self, case: Case, files: CaseFiles, *, advance: Advance | None = None) -> Prediction:
         """Predict one case and note it for the manifest."""

@@ -197,7 +197,7 @@ def _read(path: Path, name: str) -> Entry:
 
 
 def _number(value: object) -> float | None:
-    """A mean as it stands in JSON; NaN and infinity, which the official program writes, are null on the platform too."""
+    """A mean from JSON; NaN and infinity, which the official program writes, are null on the platform too."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

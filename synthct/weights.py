@@ -118,10 +118,13 @@ def find_model(
 ) -> ModelFolder:
     """Find the weights for a case: `--model`, $MODEL_DIR, the platform's folders; starters only when asked for.
 
+    SYNTHCT_STARTER=1, as containers set it, asks for starters too, but only where no other weights are found: an
+    uploaded model outranks it.
+
     Args:
         model: folder that the user named, or None.
         starter: the algorithm's own starter folder.
-        use_starter: the user asked for starter weights.
+        use_starter: the user asked for starter weights by --starter.
         task: of the case, for routes.json.
         region: of the case, for routes.json.
         algorithm: name that the card must carry.
@@ -129,14 +132,14 @@ def find_model(
     Raises:
         WeightsError: nothing was found, or what was found is damaged or belongs to another algorithm.
     """
-    from_starter = use_starter and model is None
+    named = model or _environment_folder()
+    candidates = [named] if named is not None else [path for path in PLATFORM_FOLDERS if _holds_model(path)]
+    from_starter = model is None and (use_starter or (not candidates and starter_allowed()))
     if from_starter:
         if not (starter / CARD_NAME).is_file():
             raise WeightsError(f"{starter}: {algorithm} has no starter weights; expected --model DIR")
         folder = open_model(starter, algorithm=algorithm)
     else:
-        named = model or _environment_folder()
-        candidates = [named] if named is not None else [path for path in PLATFORM_FOLDERS if _holds_model(path)]
         if not candidates:
             raise WeightsError(
                 f"no weights for {algorithm}: no --model DIR was given and {PLATFORM_FOLDERS[0]} holds none (--starter "

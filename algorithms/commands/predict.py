@@ -18,7 +18,6 @@ from synthct.grand_challenge.job import is_platform_folder, read_job
 from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
 from synthct.outline import body_outline
 from synthct.volume import write_volume
-from synthct.weights import starter_allowed
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -58,7 +57,7 @@ def predict(
     from synthct.inference.engine import choose_device
 
     torch.manual_seed(seed)
-    runtime = Runtime(about, model, starter or (model is None and starter_allowed()), force, choose_device(device))
+    runtime = Runtime(about, model, starter, force, choose_device(device))
     runtime.check(cases)
     prepare_output_folder(output)
     with make_progress() as progress:

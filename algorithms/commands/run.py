@@ -9,7 +9,6 @@ from synthct.dataset import load_case
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder
 from synthct.grand_challenge.job import read_job, write_result
-from synthct.weights import starter_allowed
 
 __all__ = ["run_algorithm"]
 
@@ -33,7 +32,7 @@ def run_algorithm(names: Sequence[str]) -> None:
     from algorithms.runtime import Runtime
     from synthct.inference.engine import choose_device
 
-    runtime = Runtime(about, None, starter_allowed(), force=False, device=choose_device("auto"))
+    runtime = Runtime(about, None, use_starter=False, force=False, device=choose_device("auto"))
     runtime.check([job.files])
     case = load_case(job.files, with_reference=False)
     prepare_output_folder(job.output_folder)

@@ -6,11 +6,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Annotated
 
 import typer
 
-from synthct.cli.console import say, show_warnings
+from synthct.cli.console import say, show_warnings, tell
 from synthct.errors import MemoryLimitError, SynthCTError
 
 __all__ = ["build_app", "main"]
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         build_app(words)(words, prog_name="synthct")
     except SynthCTError as error:
         _leave(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        _leave(f"needs the package {error.name}; expected an installation with the extra that brings it", 1)
     except MemoryError:
         _leave("the work does not fit into this machine's memory", MemoryLimitError.exit_code)
     except KeyboardInterrupt:
@@ -57,9 +60,13 @@ def build_app(words: Sequence[str]) -> typer.Typer:
         rich_markup_mode=None,  # rich ends a usage error with the edge of a box instead of the reason
     )
 
-    @app.callback()
-    def _root() -> None:
-        pass
+    @app.callback(invoke_without_command=True)
+    def _root(
+        show_version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    ) -> None:
+        if show_version:
+            tell(f"synthct {version('synthct')}")
+            raise typer.Exit
 
     for point in sorted(chosen, key=lambda point: point.name):
         app.command(point.name)(point.load())

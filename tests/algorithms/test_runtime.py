@@ -1,0 +1,225 @@
+"""The runtime and `synthct predict` around it: the model of each case, the manifest, what a predictor gets to see."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from builders import Array
+from commands.command_line import files_below, synthct
+from commands.limb_cases import save_limb
+from pix2pix_runs import settings
+
+from algorithms.interface import Predictor, find_algorithm
+from algorithms.lookup_table import predictor as table_predictor
+from algorithms.lookup_table.table import TableConfig
+from algorithms.pix2pix_pelvis.network import UNetGenerator
+from algorithms.pix2pix_pelvis.predictor import ModelConfig
+from algorithms.runtime import Runtime
+from synthct.anatomy import Region, Task
+from synthct.dataset import find_cases, load_case
+from synthct.errors import WeightsError
+from synthct.intensity import LinearScale
+from synthct.weights import ModelFolder, StarterWarning, file_sha256, save_model
+
+CPU = torch.device("cpu")
+TABLE = find_algorithm("lookup-table")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def save_table(folder: Path, region: Region, hu: float) -> ModelFolder:
+    """A table that says the same HU for every MR value."""
+    config = TableConfig()
+    return save_model(
+        folder,
+        {"table": torch.full((config.bins,), hu)},
+        half=False,
+        algorithm=TABLE.name,
+        tasks=(Task.MRI,),
+        regions=(region,),
+        trained_on=f"one number, {hu:g}",
+        config=config.model_dump(),
+    )
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder of two models: limbs are 100 HU, abdomens 200 HU."""
+    folder = tmp_path / "models"
+    save_table(folder / "limb", Region.EXTREMITY, 100.0)
+    save_table(folder / "belly", Region.ABDOMEN, 200.0)
+    (folder / "routes.json").write_text(json.dumps({"mri/EX": "limb", "mri/AB": "belly"}))
+    return folder
+
+
+@pytest.fixture
+def generator_model(tmp_path: Path) -> Path:
+    """An untrained generator for limbs: its output depends on the neighbourhood and on where the windows lie."""
+    torch.manual_seed(11)
+    config = ModelConfig(
+        network=settings().network,
+        patch=(8, 16, 16),
+        image=LinearScale(low=0, high=4000, scale=1000),
+        ct=LinearScale(low=-1024, high=3071, scale=1000),
+    )
+    tensors = UNetGenerator(config.network).state_dict()
+    saved = save_model(
+        tmp_path / "generator",
+        tensors,
+        half=True,
+        algorithm="pix2pix-pelvis",
+        tasks=(Task.MRI,),
+        regions=(Region.EXTREMITY,),
+        config=config.model_dump(mode="json"),
+    )
+    return saved.path
+
+
+def runtime(model: Path | None, *, starter: bool = False, force: bool = False) -> Runtime:
+    return Runtime(TABLE, model, starter, force, CPU)
+
+
+def voxels(path: Path) -> Array:
+    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
+
+
+@pytest.mark.slow
+def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
+    """Two cases of two regions, wherever they lie in the tree, become flat files; the manifest says which model ran."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    save_limb(data / "Task1" / "AB" / "1ABA002", seed=2)
+    save_limb(data / "Task1" / "EX" / "1EXA001", seed=1)
+    outcome = synthct("predict", "lookup-table", data, out, "--model", models, "--seed", "5", **ONE_THREAD)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert files_below(out) == ["1ABA002.mha", "1EXA001.mha", "manifest.json"]
+    for name, hu in (("1ABA002", 200), ("1EXA001", 100)):
+        inside = voxels(next(data.rglob(f"{name}/mask.mha"))) > 0
+        assert np.array_equal(voxels(out / f"{name}.mha"), np.where(inside, hu, -1000))
+    report = manifest(out)
+    seconds = [row.pop("seconds") for row in report["cases"]]
+    assert all(0 <= value < 60 for value in seconds)
+    assert report["cases"] == [
+        {"case": "1ABA002", "task": "mri", "region": "AB", "model": str(models / "belly"), "forced": False},
+        {"case": "1EXA001", "task": "mri", "region": "EX", "model": str(models / "limb"), "forced": False},
+    ]
+    assert report["models"] == {
+        str(models / name): {
+            "sha256": file_sha256(models / name / "weights.safetensors"),
+            "starter": False,
+            "trained_on": f"one number, {hu}",
+        }
+        for name, hu in (("belly", 200), ("limb", 100))
+    }
+    told = {key: report[key] for key in ("synthct", "torch", "algorithm", "device", "mask", "seed")}
+    assert told == {
+        "synthct": version("synthct"),
+        "torch": torch.__version__,
+        "algorithm": "lookup-table",
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "mask": "file",
+        "seed": 5,
+    }
+    assert 50 < report["peak_memory_mb"] < 50_000
+
+
+def test_each_model_is_loaded_once(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real loader runs, counted: three limbs and an abdomen load two models."""
+    real, loaded = table_predictor.load, []
+
+    def counted(model: ModelFolder, device: torch.device) -> Predictor:
+        loaded.append(model.path.name)
+        return real(model, device)
+
+    monkeypatch.setattr(table_predictor, "load", counted)
+    for name in ("1ABA009", "1EXA001", "1EXA002", "1EXA003"):
+        save_limb(tmp_path / "data" / name)
+    running = runtime(models)
+    cases = find_cases(tmp_path / "data")
+    running.check(cases)
+    assert loaded == []
+    levels = [int(running.predict(load_case(files), files).volume.voxels.max()) for files in cases]
+    assert levels == [200, 100, 100, 100]
+    assert loaded == ["belly", "limb"]
+    assert [row["case"] for row in running.manifest()["cases"]] == ["1ABA009", "1EXA001", "1EXA002", "1EXA003"]
+
+
+@pytest.mark.slow
+def test_case_without_a_route_stops_the_run_before_the_first(models: Path, tmp_path: Path) -> None:
+    for name in ("1EXA001", "1THA002"):
+        save_limb(tmp_path / "data" / name)
+    cases = find_cases(tmp_path / "data")
+    with pytest.raises(WeightsError, match="leads nowhere for 'mri/TH'"):
+        runtime(models).check(cases)
+    out = tmp_path / "out"
+    outcome = synthct("predict", "lookup-table", tmp_path / "data", out, "--model", models, **ONE_THREAD)
+    assert outcome.code == 4
+    assert "leads nowhere for 'mri/TH'" in outcome.reason
+    assert files_below(out) == []
+
+
+def test_forced_case_is_marked(models: Path, tmp_path: Path) -> None:
+    save_limb(tmp_path / "1EXA001")
+    files = find_cases(tmp_path / "1EXA001")[0]
+    with pytest.raises(WeightsError, match="region AB; the case is mri, EX"):
+        runtime(models / "belly").check([files])
+    forced = runtime(models / "belly", force=True)
+    forced.predict(load_case(files), files)
+    assert [row["forced"] for row in forced.manifest()["cases"]] == [True]
+
+
+def test_starter_is_never_silent(tmp_path: Path) -> None:
+    save_limb(tmp_path / "1EXA001")
+    files = find_cases(tmp_path / "1EXA001")[0]
+    with pytest.raises(WeightsError, match="no weights for lookup-table"):
+        runtime(None).check([files])
+    running = runtime(None, starter=True)
+    with pytest.warns(StarterWarning, match="lookup-table runs on STARTER weights"):
+        running.predict(load_case(files), files)
+    assert [model["starter"] for model in running.manifest()["models"].values()] == [True]
+
+
+@pytest.mark.slow
+def test_outline_drawn_instead_of_read(generator_model: Path, tmp_path: Path) -> None:
+    """--mask auto: no mask file is needed, the manifest says so, and inside the true mask the sCT is close."""
+    case = save_limb(tmp_path / "data" / "1EXA001")
+    inside = voxels(case / "mask.mha") > 0
+    command = ("predict", "pix2pix-pelvis", case.parent)
+    with_file = synthct(*command, tmp_path / "file", "--model", generator_model, **ONE_THREAD)
+    (case / "mask.mha").unlink()
+    refused = synthct(*command, tmp_path / "no", "--model", generator_model, **ONE_THREAD)
+    drawn = synthct(*command, tmp_path / "auto", "--model", generator_model, "--mask", "auto", **ONE_THREAD)
+    assert (with_file.code, refused.code, drawn.code) == (0, 3, 0)
+    assert refused.reason.endswith("(or --mask auto)")
+    assert (manifest(tmp_path / "file")["mask"], manifest(tmp_path / "auto")["mask"]) == ("file", "auto")
+    read, made = (voxels(tmp_path / name / "1EXA001.mha").astype(float) for name in ("file", "auto"))
+    assert np.ptp(read[inside]) > 100, "otherwise anything is close"
+    assert np.abs(read - made)[inside].mean() < 1.0
+    assert np.count_nonzero((made != -1000) & ~inside) < 0.2 * np.count_nonzero(inside)
+
+
+@pytest.mark.slow
+def test_predictor_never_sees_the_reference(generator_model: Path, tmp_path: Path) -> None:
+    """A case with another CT, a broken CT or none gives the same bytes; --spread, which this algorithm lacks, too."""
+    results = []
+    for index, reference in enumerate(("real", "broken", "none")):
+        case = save_limb(tmp_path / str(index) / "1EXA001", reference=reference == "real")
+        if reference == "broken":
+            (case / "ct.mha").write_text("no image")
+        out = tmp_path / "out" / reference
+        spread = ["--spread"] if reference == "none" else []
+        outcome = synthct("predict", "pix2pix-pelvis", case, out, "--model", generator_model, *spread, **ONE_THREAD)
+        assert outcome.code == 0, outcome.err
+        assert files_below(out) == ["1EXA001.mha", "manifest.json"]
+        results.append((out / "1EXA001.mha").read_bytes())
+    assert results[0] == results[1] == results[2]

@@ -1,0 +1,175 @@
+"""`synthct evaluate`: predictions and ground truth in, metrics.json out, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands.command_line import Outcome, files_below, synthct
+from commands.limb_cases import limb, save_limb
+
+from synthct.volume import write_volume
+
+CASES = ("1ABA001", "1EXA001", "1EXA002")
+OFFICIAL = ("mae", "psnr", "ms_ssim", "DICE", "HD95")
+SUMMARY = ["mean", "max", "min", "std", "25pc", "50pc", "75pc", "count"]
+OFFSETS = {"1ABA001": 0, "1EXA001": 50, "1EXA002": 100}
+"""HU added to the CT to make each sCT; the MAE, then, in HU."""
+
+
+def reject_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "metrics.json").read_text(), parse_constant=reject_constant)
+    return content
+
+
+class Scene:
+    """Three simulated limbs with sCTs of starter weights, and the same ground truth as ct/ and mask/; both scored."""
+
+    def __init__(self, root: Path) -> None:
+        self.data, self.truth = root / "a" / "data", root / "b" / "truth"
+        self.predictions, self.bare = root / "predictions", root / "bare"
+        for folder in (self.truth / "ct", self.truth / "mask", self.predictions):
+            folder.mkdir(parents=True)
+        for number, case in enumerate(CASES):
+            phantom = limb(seed=number)
+            folder = save_limb(self.data / "Task1" / case[1:3] / case, seed=number)
+            for stem in ("ct", "mask"):
+                shutil.copy(folder / f"{stem}.mha", self.truth / stem / f"{case}.mha")
+            sct = phantom.reference.with_voxels((phantom.reference.voxels + OFFSETS[case]).astype(np.int16))
+            write_volume(sct, self.predictions / f"{case}.mha")
+        shutil.copytree(self.predictions, self.bare)
+        (self.data / "dataset.json").write_text('{"simulated": true, "kind": "limb"}')
+        (self.predictions / "manifest.json").write_text('{"algorithm": "x", "models": {"m": {"starter": true}}}')
+        self.output, self.output_of_truth = root / "output", root / "output of truth"
+        self.outcome = synthct("evaluate", self.predictions, self.data, self.output, "--pictures")
+        self.outcome_of_truth = synthct("evaluate", self.bare, self.truth, self.output_of_truth)
+        assert self.outcome.code == 0, self.outcome.err
+        assert self.outcome_of_truth.code == 0, self.outcome_of_truth.err
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return Scene(tmp_path_factory.mktemp("evaluate"))
+
+
+def require_refusal(outcome: Outcome, code: int, *words: str, output: Path) -> None:
+    assert outcome.code == code, outcome.err
+    assert outcome.reason.startswith("error: ")
+    assert [word for word in words if word not in outcome.reason] == []
+    assert files_below(output) == []
+
+
+def test_both_layouts_give_identical_scores(scene: Scene) -> None:
+    by_data, by_truth = read_metrics(scene.output), read_metrics(scene.output_of_truth)
+    for key in ("results", "aggregates", "aggregates_by_region", "protocol", "segmenter"):
+        assert by_data[key] == by_truth[key], key
+
+
+def test_keys_are_those_of_the_architecture(scene: Scene) -> None:
+    content = read_metrics(scene.output)
+    keys = {"results", "aggregates", "aggregates_by_region", "protocol", "segmenter", "segmenter_weights"}
+    assert keys | {"registration", "manifest"} <= set(content)
+    assert content["protocol"] == "synthrad2025"
+    assert (content["segmenter"], content["segmenter_weights"], content["registration"]) == ("tissue", None, "none")
+    for row in content["results"]:
+        assert {"case", *OFFICIAL} <= set(row)
+    for name in OFFICIAL:
+        assert list(content["aggregates"][name]) == SUMMARY
+    assert content["manifest"]["prediction"]["algorithm"] == "x"
+    assert content["manifest"]["dataset"]["kind"] == "limb"
+
+
+def test_rows_by_hand(scene: Scene) -> None:
+    rows = {row["case"]: row for row in read_metrics(scene.output)["results"]}
+    assert tuple(rows) == CASES
+    for case, offset in OFFSETS.items():
+        assert rows[case]["mae"] == offset
+        expected = 20 * math.log10(4095 / offset) if offset else None
+        assert rows[case]["psnr"] == (expected and pytest.approx(expected))
+        assert rows[case]["mae_compact_bone"] == offset
+    assert rows["1ABA001"]["DICE"] == rows["1ABA001"]["ms_ssim"] == rows["1ABA001"]["dice_bone"] == 1.0
+    assert 1.0 > rows["1EXA001"]["DICE"] > rows["1EXA002"]["DICE"] > 0.0
+    assert 1.0 > rows["1EXA001"]["ms_ssim"] > rows["1EXA002"]["ms_ssim"] > 0.0
+
+
+def test_aggregates_by_hand(scene: Scene) -> None:
+    content = read_metrics(scene.output)
+    mae = content["aggregates"]["mae"]
+    assert [mae[name] for name in SUMMARY] == [50, 100, 0, pytest.approx(math.sqrt(5000 / 3)), 25, 50, 75, 3]
+    assert content["aggregates"]["psnr"]["count"] == 2
+    assert content["aggregates"]["HD95"] == {**dict.fromkeys(SUMMARY), "count": 0}
+    regions = content["aggregates_by_region"]
+    assert set(regions) == {"AB", "EX"}
+    assert (regions["EX"]["mae"]["mean"], regions["EX"]["mae"]["std"], regions["EX"]["mae"]["count"]) == (75, 25, 2)
+    assert regions["AB"]["psnr"] == {**dict.fromkeys(SUMMARY), "count": 0}
+
+
+def test_what_is_undefined_is_warned_of(scene: Scene) -> None:
+    assert [line for line in scene.outcome.err.splitlines() if "psnr" in line] == [
+        "warning: case 1ABA001: psnr is undefined (null) and counts in no aggregate"
+    ]
+
+
+def test_flags_are_carried(scene: Scene) -> None:
+    marked, bare = read_metrics(scene.output), read_metrics(scene.output_of_truth)
+    assert (marked["simulated"], marked["starter"]) == (True, True)
+    assert (bare["simulated"], bare["starter"]) == (False, None)
+
+
+def test_pictures_only_where_asked_for(scene: Scene) -> None:
+    assert files_below(scene.output) == [*(f"{case}.png" for case in CASES), "metrics.json"]
+    assert files_below(scene.output_of_truth) == ["metrics.json"]
+
+
+def test_part_of_the_tree_and_the_range_of_2023(scene: Scene, tmp_path: Path) -> None:
+    folder = scene.data / "Task1" / "EX" / "1EXA001"
+    outcome = synthct("evaluate", scene.predictions, folder, tmp_path, "--protocol", "synthrad2023")
+    assert outcome.code == 0, outcome.err
+    assert "2 predictions have no reference and are not scored: 1ABA001, 1EXA002" in outcome.err
+    content = read_metrics(tmp_path)
+    assert [row["case"] for row in content["results"]] == ["1EXA001"]
+    assert content["results"][0]["psnr"] == pytest.approx(20 * math.log10(4024 / 50))
+    assert (content["protocol"], content["simulated"]) == ("synthrad2023", True)
+
+
+def test_missing_prediction_is_named(scene: Scene, tmp_path: Path) -> None:
+    partial = shutil.copytree(scene.bare, tmp_path / "partial")
+    (partial / "1EXA001.mha").unlink()
+    output = tmp_path / "output"
+    outcome = synthct("evaluate", partial, scene.data, output)
+    require_refusal(outcome, 3, "1 of 3 cases have no prediction: 1EXA001", output=output)
+
+
+def test_prediction_that_stands_twice_is_named(scene: Scene, tmp_path: Path) -> None:
+    twice = shutil.copytree(scene.bare, tmp_path / "twice")
+    shutil.copy(twice / "1EXA001.mha", twice / "sct_1EXA001.mha")
+    output = tmp_path / "output"
+    outcome = synthct("evaluate", twice, scene.truth, output)
+    require_refusal(outcome, 3, "sct_1EXA001.mha", "1EXA001 stands twice", output=output)
+
+
+def test_prediction_on_another_grid_is_named(scene: Scene, tmp_path: Path) -> None:
+    other = shutil.copytree(scene.bare, tmp_path / "other")
+    flipped = limb(seed=1).reference
+    geometry = type(flipped.geometry)(flipped.geometry.size, (3.0, 3.0, 5.0), (1.0, 2.0, 3.0))
+    write_volume(type(flipped)(flipped.voxels, geometry), other / "1EXA001.mha")
+    output = tmp_path / "output"
+    outcome = synthct("evaluate", other, scene.truth, output)
+    require_refusal(outcome, 3, "other/1EXA001.mha", "ct/1EXA001.mha", "origin (1, 2, 3)", output=output)
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [(("--segmenter", "totalsegmentator"), "totalsegmentator"), (("--workers", "2"), "--workers 2")]
+)
+def test_what_is_not_built_yet_is_refused(scene: Scene, tmp_path: Path, option: tuple[str, str], word: str) -> None:
+    outcome = synthct("evaluate", scene.bare, scene.data, tmp_path / "output", *option)
+    require_refusal(outcome, 2, word, "expected", output=tmp_path / "output")

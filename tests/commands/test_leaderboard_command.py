@@ -1,0 +1,111 @@
+"""`synthct leaderboard`: JSON, CSV and Markdown say the same, and say what an entry was made with."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands.command_line import files_below, synthct
+
+
+def reject_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def save_metrics(folder: Path, means: dict[str, float | None], **more: Any) -> Path:
+    content = {
+        "results": [{"case": "1EXA001"}],
+        "aggregates": {name: {"mean": mean} for name, mean in means.items()},
+        "protocol": "synthrad2025",
+        "segmenter": "tissue",
+        "segmenter_weights": None,
+        "registration": "none",
+        **more,
+    }
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> list[Path]:
+    return [
+        save_metrics(tmp_path / "worse", {"mae": 60.0, "DICE": 0.5, "HD95": None}, starter=True, simulated=True),
+        save_metrics(tmp_path / "better", {"mae": 50.25, "DICE": 0.75, "HD95": None}, simulated=True),
+    ]
+
+
+def test_three_files_and_the_terminal(metrics: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "output"
+    outcome = synthct("leaderboard", *metrics, "--output", output)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert files_below(output) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
+
+    content = json.loads((output / "leaderboard.json").read_text(), parse_constant=reject_constant)
+    better = {"rank": 1, "entry": "better", "score": 1.0, "mae": 50.25, "DICE": 0.75}
+    worse = {"rank": 2, "entry": "worse", "score": 0.0, "mae": 60.0, "DICE": 0.5}
+    assert content["entries"] == [
+        {**better, "cases": 1, "simulated": True, "starter": False},
+        {**worse, "cases": 1, "simulated": True, "starter": True},
+    ]
+    assert (content["ranking"], content["scores"]) == ("synthrad2025", "official")
+    assert content["judged_by"]["segmenter"] == "tissue"
+    assert "no dose" in content["note"]
+
+    with (output / "leaderboard.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == [{key: str(value) for key, value in entry.items()} for entry in content["entries"]]
+
+    lines = (output / "leaderboard.md").read_text().splitlines()
+    assert lines == [
+        "| rank | entry | score | mae | DICE | cases | simulated | starter |",
+        "|---|---|---|---|---|---|---|---|",
+        "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False |",
+        "| 2 | worse | 0 | 60 | 0.5 | 1 | True | True |",
+    ]
+    assert "judged by tissue" in outcome.out
+    assert "better (simulated)" in outcome.out
+    assert "worse (starter, simulated)" in outcome.out
+    assert outcome.out.index("better") < outcome.out.index("worse")
+
+
+def test_missing_value_on_the_platform(metrics: list[Path], tmp_path: Path) -> None:
+    third = save_metrics(tmp_path / "third", {"mae": 40.0, "DICE": None}, starter=True)
+    output = tmp_path / "output"
+    names = [word for name in ("a", "b", "c|d") for word in ("--name", name)]
+    outcome = synthct("leaderboard", third, *metrics, "--output", output, "--ranking", "platform", *names)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == "warning: a has a missing value and is invalid on the platform\n"
+    content = json.loads((output / "leaderboard.json").read_text(), parse_constant=reject_constant)
+    assert [(row["rank"], row["entry"], row["score"]) for row in content["entries"]] == [
+        (1, "c|d", 1.0),
+        (2, "b", 2.0),
+        (None, "a", None),
+    ]
+    with (output / "leaderboard.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["rank"], row["DICE"]) for row in rows] == [("1", "0.75"), ("2", "0.5"), ("", "")]
+    lines = (output / "leaderboard.md").read_text().splitlines()
+    assert lines[2] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False |"
+    assert lines[4] == "| - | a | - | 40 | - | 1 | False | True |"
+    assert "a (starter)" in outcome.out
+
+
+def test_what_cannot_be_ranked_leaves_no_output(metrics: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    other = save_metrics(tmp_path / "other", {"mae": 1.0}, segmenter="totalsegmentator")
+    mixed = synthct("leaderboard", *metrics, other, "--output", output)
+    assert mixed.code == 3
+    assert mixed.reason == (
+        "error: other was scored with segmenter totalsegmentator, worse with tissue; expected the same"
+    )
+    strict = synthct("leaderboard", *metrics, "--output", output, "--scores", "strict")
+    assert (strict.code, "--scores strict" in strict.reason) == (2, True)
+    names = synthct("leaderboard", *metrics, "--output", output, "--name", "one")
+    assert (names.code, "1 names for 2 entries" in names.reason) == (2, True)
+    missing = synthct("leaderboard", tmp_path / "nothing", "--output", output)
+    assert (missing.code, "nothing" in missing.reason) == (3, True)
+    assert files_below(output) == []

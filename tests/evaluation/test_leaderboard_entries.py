@@ -1,0 +1,121 @@
+"""Reading metrics.json files for a ranking: what they are called, and which may not be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.leaderboard import Entry, read_entries
+from synthct.errors import InputError, UsageError
+
+CASES = ("1ABA001", "1ABA002")
+
+
+def save_metrics(folder: Path, *, cases: tuple[str, ...] = CASES, **more: Any) -> Path:
+    """Write a metrics.json with a mean MAE and a DICE that is undefined."""
+    content = {
+        "results": [{"case": case} for case in cases],
+        "aggregates": {"mae": {"mean": 50.0}, "DICE": {"mean": None}, "dice_bone": {"mean": 0.5}},
+        "protocol": "synthrad2025",
+        "segmenter": "tissue",
+        "segmenter_weights": None,
+        "registration": "none",
+        **more,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return folder
+
+
+def names(paths: list[Path], *more: str) -> list[str]:
+    return [entry.name for entry in read_entries(paths, more)]
+
+
+def test_entry_by_hand(tmp_path: Path) -> None:
+    folder = save_metrics(tmp_path / "ours", cases=("1HNA001", "1ABA001"), simulated=True, starter=True)
+    protocol = {
+        "protocol": "synthrad2025", "segmenter": "tissue", "segmenter_weights": None, "registration": "none",
+    }  # fmt: skip
+    means = {"mae": 50.0, "DICE": None}
+    expected = Entry("ours", means, protocol, ("1ABA001", "1HNA001"), simulated=True, starter=True)
+    assert read_entries([folder]) == read_entries([folder / "metrics.json"]) == [expected]
+
+
+@pytest.mark.parametrize("flag", [None, False])
+def test_what_is_not_said_is_not_marked(tmp_path: Path, flag: bool | None) -> None:
+    entry = read_entries([save_metrics(tmp_path / "ours", starter=flag)])[0]
+    assert (entry.simulated, entry.starter) == (False, False)
+
+
+def test_entries_are_named_after_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unique = save_metrics(tmp_path / "scores" / "lookup-table")
+    first, second = save_metrics(tmp_path / "a" / "scores"), save_metrics(tmp_path / "b" / "scores")
+    assert names([unique]) == ["lookup-table"]
+    assert names([first, unique, second / "metrics.json"]) == ["a/scores", "lookup-table", "b/scores"]
+    assert names([first, second], "mine", "theirs") == ["mine", "theirs"]
+    monkeypatch.chdir(unique)
+    assert names([Path("metrics.json")]) == names([Path()]) == ["lookup-table"]
+    with pytest.raises(UsageError, match="1 names for 2 entries"):
+        read_entries([first, second], ["mine"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("protocol", "synthrad2023"),
+        ("segmenter", "totalsegmentator"),
+        ("segmenter_weights", "0123abcd"),
+        ("registration", "rigid"),
+    ],
+)
+def test_entries_judged_otherwise_are_refused(tmp_path: Path, key: str, value: str) -> None:
+    paths = [save_metrics(tmp_path / "a"), save_metrics(tmp_path / "b"), save_metrics(tmp_path / "c", **{key: value})]
+    assert len(read_entries(paths[:2])) == 2
+    with pytest.raises(InputError, match=rf"^c was scored with {key} {value}, a with "):
+        read_entries(paths)
+
+
+def test_entries_on_other_cases_are_refused(tmp_path: Path) -> None:
+    ours = save_metrics(tmp_path / "ours")
+    assert len(read_entries([ours, save_metrics(tmp_path / "order", cases=CASES[::-1])])) == 2
+    fewer = save_metrics(tmp_path / "fewer", cases=CASES[:1])
+    with pytest.raises(InputError, match=r"fewer was scored on 1 cases, ours on 2; .*1ABA002"):
+        read_entries([ours, fewer])
+    others = save_metrics(tmp_path / "others", cases=("1ABA001", "1ABA003"))
+    with pytest.raises(InputError, match=r"others was scored on 2 cases, ours on 2; .*1ABA002, 1ABA003"):
+        read_entries([ours, others])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_number_counts_as_missing(tmp_path: Path, value: str) -> None:
+    path = save_metrics(tmp_path / "ours") / "metrics.json"
+    path.write_text(path.read_text().replace('{"mean": 50.0}', f'{{"mean": {value}}}'))
+    assert read_entries([path])[0].means == {"mae": None, "DICE": None}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"aggregates": {}}',
+        '{"aggregates": {"mae": 50.0}, "results": []}',
+        '{"aggregates": {"mae": {"mean": "50"}}, "results": []}',
+        '{"aggregates": {"mae": {"mean": true}}, "results": []}',
+        '{"aggregates": {}, "results": [{"mae": 50.0}]}',
+    ],
+)
+def test_what_is_no_metrics_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"metrics\.json: is no metrics\.json of synthct evaluate"):
+        read_entries([path])
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metrics\.json: cannot be read \(No such file"):
+        read_entries([tmp_path])
