@@ -31,7 +31,8 @@ class TrainingRun:
         device: where to train.
         progress: for bars.
         starter: the result is to be marked as starter weights.
-        trained_on: what the model card says of the data.
+        trained_on: what the user wants the model card to say of the data.
+        simulated: some of the data are, by their note.
     """
 
     cases: tuple[CaseFiles, ...]
@@ -41,6 +42,12 @@ class TrainingRun:
     progress: Progress
     starter: bool = False
     trained_on: str = ""
+    simulated: bool = False
+
+    def origin(self, used: int) -> str:
+        """What model.json says of the data: the user's words or the number of cases used, and whether simulated."""
+        words = self.trained_on or f"{used} case{'' if used == 1 else 's'}"
+        return f"{words} (simulated)" if self.simulated else words
 
     @property
     def regions(self) -> tuple[Region, ...]:

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from synthct.anatomy import CaseId, find_case_id
-from synthct.dataset import find_cases
+from synthct.dataset import find_cases, find_note
 from synthct.errors import InputError, UsageError
 
 __all__ = ["ScoringCase", "find_predictions", "find_references", "match", "read_notes"]
 
 SUFFIXES = (".mha", ".nii.gz")
-MARKER = "dataset.json"
-MARKER_LEVELS = 4
 
 
 @dataclass(frozen=True)
@@ -103,19 +101,14 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase]) -> dict[str, Any
         `simulated`; `starter`, None where no manifest tells it; `dataset`, the note that says simulated, else the first
         one; `prediction`, the manifest.
     """
-    markers = dict.fromkeys(marker for case in cases if (marker := _marker_above(case.ct)) is not None)
-    datasets = [_read_object(marker) for marker in markers]
+    found = dict.fromkeys(note for case in cases if (note := find_note(case.ct)) is not None)
+    datasets = [_read_object(note) for note in found]
     dataset = next((note for note in datasets if note.get("simulated")), datasets[0] if datasets else {})
     manifest = _read_object(predictions / "manifest.json") if (predictions / "manifest.json").is_file() else {}
     models = manifest.get("models")
     cards = [card for card in models.values() if isinstance(card, dict)] if isinstance(models, dict) else []
     starter = any(card.get("starter") for card in cards) if cards else None
     return {"simulated": bool(dataset.get("simulated")), "starter": starter, "dataset": dataset, "prediction": manifest}
-
-
-def _marker_above(path: Path) -> Path | None:
-    folders = path.resolve().parents[:MARKER_LEVELS]
-    return next((folder / MARKER for folder in folders if (folder / MARKER).is_file()), None)
 
 
 def _by_id(folder: Path) -> dict[CaseId, Path]:

@@ -13,13 +13,18 @@ from synthct.errors import InputError
 from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
 from synthct.volume import Volume, read_volume, require_same_grid
 
-__all__ = ["Case", "CaseFiles", "find_cases", "load_case", "read_image", "read_mask"]
+__all__ = ["NOTE_NAME", "Case", "CaseFiles", "find_cases", "find_note", "load_case", "read_image", "read_mask"]
 
 SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd", ".mhd")
 """Suffixes of a data set's files, the likeliest first; one case may mix them."""
 
 SKIPPED_FOLDERS = frozenset({"overview", "overviews"})
 """Folders of a release that hold pictures and tables, no patients (CONTRACT 4.1)."""
+
+NOTE_NAME = "dataset.json"
+"""A data set's note about itself; `synthct sample` writes one that says simulated."""
+NOTE_LEVELS = 4
+"""How far above an image the note may lie: DIR/Task1/EX/1EXA001/mr.mha, DIR/dataset.json."""
 
 MAX_DEPTH = 5
 """How deep below the given folder a case may lie; the deepest known tree is Train/Task1/AB/<id>."""
@@ -196,3 +201,9 @@ def _find(folder: Path, stem: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def find_note(image: Path) -> Path | None:
+    """Find the data set's note above one of its images; None where it has none."""
+    folders = image.resolve().parents[:NOTE_LEVELS]
+    return next((folder / NOTE_NAME for folder in folders if (folder / NOTE_NAME).is_file()), None)

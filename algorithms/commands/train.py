@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ import typer
 
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, start_log, tell
-from synthct.dataset import find_cases
+from synthct.dataset import find_cases, find_note
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder
 
@@ -35,12 +36,20 @@ def train(
     from algorithms.presets import read_preset
 
     about = find_algorithm(algorithm)
+    if config is not None and preset is not None:
+        raise UsageError("--config and --preset exclude each other")
     settings = read_preset(about, preset, config)
     if max_steps is not None:
         settings["iterations"] = max_steps
-    left_out = set(exclude or [])
-    cases = tuple(files for files in find_cases(data, task=task) if files.id not in left_out)
+    found = find_cases(data, task=task)
+    left_out = {case_id.upper() for case_id in exclude or []}
+    unknown = sorted(left_out - {files.id for files in found})
+    if unknown:
+        raise UsageError(f"--exclude {unknown[0]} is no case of {data}; expected one like {found[0].id}")
+    cases = tuple(files for files in found if files.id not in left_out)
     checkpoint = run_dir / "checkpoint.pt"
+    if resume and not checkpoint.exists():
+        raise UsageError(f"{checkpoint}: no such file; expected a checkpoint to --resume from")
     if checkpoint.exists() and not resume:
         raise UsageError(f"{checkpoint}: a run lies there already; expected --resume or another RUN_DIR")
     prepare_output_folder(run_dir)
@@ -50,6 +59,13 @@ def train(
     from synthct.inference.engine import choose_device
 
     with make_progress() as progress:
-        run = TrainingRun(cases, run_dir, settings, choose_device(device), progress, starter, trained_on)
+        simulated = any(_is_simulated(files.image) for files in cases)
+        run = TrainingRun(cases, run_dir, settings, choose_device(device), progress, starter, trained_on, simulated)
         folder = load_recipe(about)(run)
     tell(f"model folder {folder.path} (sha256 {folder.card.sha256[:12]})")
+
+
+def _is_simulated(image: Path) -> bool:
+    """Tell whether a data set's note says that its cases are simulated."""
+    note = find_note(image)
+    return note is not None and bool(json.loads(note.read_text(encoding="utf-8")).get("simulated"))

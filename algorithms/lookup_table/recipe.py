@@ -55,6 +55,6 @@ def train(run: TrainingRun) -> ModelFolder:
         tasks=(task,),
         regions=run.regions,
         starter=run.starter,
-        trained_on=run.trained_on,
+        trained_on=run.origin(len(cases)),
         config=config.model_dump(),
     )

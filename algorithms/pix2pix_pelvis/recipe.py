@@ -39,6 +39,10 @@ def train(run: TrainingRun) -> ModelFolder:
         image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
         ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
     )
+    present = {case.id for case in run.cases}
+    absent = [name for name in (*config.validation_cases, *config.excluded_cases) if name not in present]
+    if absent:
+        log.info("the preset names cases that the data set does not hold: %s", ", ".join(absent))
     files = require_references(tuple(case for case in run.cases if case.id not in config.excluded_cases))
     bar = run.progress.add_task("reading and aligning", total=len(files))
     training: list[TrainingCase] = []
@@ -61,7 +65,7 @@ def train(run: TrainingRun) -> ModelFolder:
         tasks=(files[0].task,),
         regions=replace(run, cases=tuple(case for case in files if case.id in used)).regions,
         starter=run.starter,
-        trained_on=run.trained_on or f"{len(training)} cases",
+        trained_on=run.origin(len(training)),
         config=model.model_dump(mode="json"),
     )
 

@@ -11,7 +11,7 @@ from evaluation.submission import ScoringCase
 from synthct.dataset import find_cases
 from synthct.errors import InputError
 from synthct.files import staged_file
-from synthct.volume import Volume, read_volume
+from synthct.volume import Volume, read_volume, require_same_grid
 
 __all__ = ["write_case_picture"]
 
@@ -26,6 +26,9 @@ def write_case_picture(case: ScoringCase, ground_truth: Path, path: Path) -> Pat
         case: with its prediction.
         ground_truth: data set root; where it holds no input image (a ct/ mask/ folder), that column is left out.
         path: PNG to write.
+
+    Raises:
+        GeometryError: the images of the case do not lie on one grid.
     """
     import matplotlib
 
@@ -35,10 +38,13 @@ def write_case_picture(case: ScoringCase, ground_truth: Path, path: Path) -> Pat
     if case.prediction is None:
         raise InputError(f"case {case.id} has no prediction to draw")
     ct, sct, mask = (read_volume(file) for file in (case.ct, case.prediction, case.mask))
+    for other in (sct, mask):
+        require_same_grid(ct, other)
     inside = mask.voxels > 0
     columns: list[tuple[str, npt.NDArray[np.float32], tuple[float, float], str]] = []
     image = _input(case, ground_truth)
     if image is not None:
+        require_same_grid(ct, image)
         low, high = np.percentile(image.voxels[inside], [0.5, 99.5])
         columns.append((case.id.task.stem.upper(), image.voxels.astype(np.float32), (float(low), float(high)), "gray"))
     difference = np.where(inside, sct.voxels.astype(np.float32) - ct.voxels, 0)

@@ -11,7 +11,7 @@ import typer
 
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, tell
-from synthct.dataset import Case, CaseFiles, find_cases, load_case
+from synthct.dataset import NOTE_NAME, Case, CaseFiles, find_cases, find_note, load_case
 from synthct.errors import InputError
 from synthct.files import prepare_output_folder, write_text
 from synthct.volume import read_volume, write_volume
@@ -21,9 +21,6 @@ __all__ = ["prepare"]
 Target = Literal["platform", "ground-truth"]
 NAMESPACE = uuid.UUID("8d0a1a52-52a5-4a39-9f0c-6b1a3f6b7f11")
 """Namespace of the made-up uuids, so that the same case gets the same names each time."""
-NOTE_NAME = "dataset.json"
-NOTE_LEVELS = 4
-"""How far above an image the data set's note may lie: DIR/Task1/EX/1EXA001/mr.mha, DIR/dataset.json."""
 
 
 def prepare(
@@ -87,10 +84,9 @@ def _socket_value(
 
 def _carry_note(image: Path, target: Path) -> None:
     """Copy the data set's dataset.json, where it has one: simulated cases stay marked as such in the scores."""
-    for folder in image.resolve().parents[:NOTE_LEVELS]:
-        if (folder / NOTE_NAME).is_file():
-            write_text(target / NOTE_NAME, (folder / NOTE_NAME).read_text(encoding="utf-8"))
-            return
+    note = find_note(image)
+    if note is not None:
+        write_text(target / NOTE_NAME, note.read_text(encoding="utf-8"))
 
 
 def _write_ground_truth(case: Case, files: CaseFiles, folder: Path) -> None:

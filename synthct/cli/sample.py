@@ -10,6 +10,7 @@ import typer
 
 from synthct.anatomy import Region, Task
 from synthct.cli.console import make_progress, tell
+from synthct.dataset import NOTE_NAME
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder, write_text
 
@@ -63,5 +64,5 @@ def sample(
                 write_volume(volume, target / f"{stem}{suffix}")
             progress.update(bar, advance=1)
     note = {"simulated": True, "made_by": "synthct sample", "kind": kind, "task": task.value, "seed": seed}
-    write_text(folder / "dataset.json", json.dumps(note, indent=2) + "\n")
+    write_text(folder / NOTE_NAME, json.dumps(note, indent=2) + "\n")
     tell(f"{cases} simulated {kind} case{'s' if cases > 1 else ''} in {folder / f'Task{task.number}' / region_folder}")

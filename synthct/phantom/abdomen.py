@@ -31,7 +31,7 @@ def draw_abdomen(rng: np.random.Generator, seed: int) -> Scene:
     fat = vary.between(12.0, 19.0)
     wall = Column(heights, [(0.0, 0.0)] * 3, [(a - fat, b - fat) for a, b in frame], power=2.4)
     cavity = Column(heights, [(0.0, -1.0)] * 3, [(a - fat - 10.0, b - fat - 9.0) for a, b in frame], power=2.4)
-    scene = Scene(outline, pose)
+    scene = Scene(outline, pose, skin=2.6)
     add_wall(scene, Rough(wall, relief=1.0), Rough(cavity, relief=1.0))
     _add_bowel(scene, vary)
     _add_liver(scene, vary, cavity)

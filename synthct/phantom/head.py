@@ -22,9 +22,7 @@ def draw_head(rng: np.random.Generator, seed: int) -> Scene:
     vary = Variation(rng)
     pose = Pose.draw(rng, bend=2.0, wavelength=110)
     outline = Rough(_outline(vary), relief=0.8)
-    scene = Scene(outline, pose)
-    scene.add(outline, Tissue.SKIN)
-    scene.add(Inset(outline, 2.6), Tissue.FAT)
+    scene = Scene(outline, pose, skin=2.5)
     _add_soft_tissue(scene, outline)
     vault = Ellipsoid((0.0, 4.0, 21.0), (vary.size(70.0, 0.03), vary.size(88.0, 0.03), 62.0))
     add_neck(scene, vary)
@@ -34,9 +32,6 @@ def draw_head(rng: np.random.Generator, seed: int) -> Scene:
     add_jaw(scene, vary)
     _add_eyes(scene, vary)
     add_neck_spine(scene)
-    # Bones may come close to the surface, but never through the skin.
-    inner = (Tissue.COMPACT, Tissue.SPONGY, Tissue.MUSCLE, Tissue.FLUID, Tissue.SEPTUM)
-    scene.add(Difference(outline, Inset(outline, 2.4)), Tissue.SKIN, over=inner)
     return scene
 
 
@@ -84,12 +79,11 @@ def _add_soft_tissue(scene: Scene, outline: Shape) -> None:
 def _add_brain(scene: Scene, vary: Variation, inside: Shape) -> None:
     """Add the brain in its fluid: folded grey around white matter, deep nuclei, ventricles, cerebellum, brainstem."""
     label = Structure.BRAIN
-    scene.add(inside, Tissue.FLUID)
     floor = HalfSpace((0.0, 0.0, -12.0), (0.0, 0.35, 1.0))
     lobes = [temporal_fossa(side) for side in (1.0, -1.0)]
     cerebrum = Intersection([inside, Union([floor, *lobes])])
-    scene.add(Rough(Inset(cerebrum, 3.2), relief=0.3, folds=4.5), Tissue.GREY, label)
-    scene.add(Rough(Inset(cerebrum, 9.0), relief=0.5, folds=10.0), Tissue.WHITE, label)
+    scene.add(Rough(Inset(cerebrum, 3.2), relief=0.3, folds=4.5), Tissue.GREY, label, over=(Tissue.FLUID,))
+    scene.add(Rough(Inset(cerebrum, 9.0), relief=0.5, folds=10.0), Tissue.WHITE, label, over=(Tissue.GREY,))
     fissure = Difference(
         Ellipsoid((0.0, 2.0, 30.0), (1.5, 100.0, 70.0)), Ellipsoid((0.0, 6.0, 8.0), (30.0, 52.0, 40.0))
     )

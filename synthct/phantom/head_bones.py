@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthct.phantom.combine import Difference, Inset, Intersection, Rough, Union, tube
-from synthct.phantom.scene import Scene, Variation
+from synthct.phantom.combine import Inset, Intersection, Rough, Union, tube
+from synthct.phantom.scene import Layer, Scene, Variation
 from synthct.phantom.shapes import Capsule, Ellipsoid, HalfSpace, Point, Shape
 from synthct.phantom.structures import Structure
 from synthct.phantom.tissues import Tissue
@@ -20,7 +20,7 @@ def add_skull(scene: Scene, vault: Shape) -> Shape:
     """Add vault and base: an outer and an inner table with spongy bone between.
 
     Returns:
-        The space inside, which holds brain and fluid.
+        The space inside, filled with fluid, in which the brain takes its place.
     """
     # The base steps down from the front (over the orbits) to the back (around the cerebellum).
     base = HalfSpace((0.0, 0.0, -18.0), (0.0, 0.45, 1.0))
@@ -31,20 +31,22 @@ def add_skull(scene: Scene, vault: Shape) -> Shape:
         scene.add_bone(mastoid, 1.8, _LABEL)
         cells = Rough(Ellipsoid((side * 54.0, 28.0, -34.0), (10.0, 13.0, 16.0)), relief=0.0, folds=7.0)
         scene.add(Inset(cells, 3.5), Tissue.AIR, _LABEL, over=(Tissue.SPONGY,))
-    scene.add(Inset(bone, -0.3), Tissue.COMPACT, _LABEL)
-    scene.add(Inset(bone, 1.3), Tissue.SPONGY, _LABEL)
-    scene.add(Inset(bone, 4.2), Tissue.COMPACT, _LABEL)
-    inside = Inset(bone, 5.4)
+    scene.add_layers(
+        bone,
+        Layer(-0.3, Tissue.COMPACT, _LABEL),
+        Layer(1.3, Tissue.SPONGY, _LABEL),
+        Layer(4.2, Tissue.COMPACT, _LABEL),
+        Layer(5.4, Tissue.FLUID, 0),
+    )
     for side in (1.0, -1.0):
         petrous = petrous_bone(side)
-        scene.add(Rough(petrous, relief=1.0), Tissue.COMPACT, _LABEL)
-        scene.add(Inset(petrous, 3.0), Tissue.SPONGY, _LABEL)
+        scene.add_bone(Rough(petrous, relief=1.0), 3.0, _LABEL)
         scene.add(Capsule((side * 44.0, 16.0, -20.0), (side * 110.0, 20.0, -20.0), (4.0, 3.2)), Tissue.AIR)
-    clivus = tube([(0.0, -14.0, -6.0), (0.0, 2.0, -22.0), (0.0, 14.0, -42.0)], [11.0, 8.0, 5.0])
+    clivus = tube([(0.0, -12.0, -17.0), (0.0, 4.0, -26.0), (0.0, 14.0, -42.0)], [11.0, 8.0, 5.0])
     scene.add_bone(clivus, 1.5, _LABEL)
     foramen = Capsule((0.0, 28.0, -22.0), (0.0, 34.0, -56.0), (17.0, 13.0))
     scene.add(foramen, Tissue.FLUID, over=(Tissue.COMPACT, Tissue.SPONGY))
-    return Difference(inside, Union([petrous_bone(side) for side in (1.0, -1.0)]))
+    return Inset(bone, 5.4)
 
 
 def temporal_fossa(side: float) -> Shape:
@@ -125,8 +127,7 @@ def add_jaw(scene: Scene, vary: Variation) -> None:
     for side in (1.0, -1.0):
         path: list[Point] = [(side * x, y, z) for x, y, z in half]
         rods += list(tube(path, [7.0, 6.5, 6.5, 6.5, 5.0, 5.5], tall=1.35).parts)
-    scene.add(Union(rods), Tissue.COMPACT, _LABEL)
-    scene.add(Union([Inset(rod, 2.4) for rod in rods]), Tissue.SPONGY, _LABEL)
+    scene.add_bone(Union(rods), 2.4, _LABEL)
     lost = vary.rng.random(14) < 0.1
     for row, (low, high) in enumerate(((-61.5, -53.0), (-72.0, -62.5))):
         for index in range(14):

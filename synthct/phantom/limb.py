@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from synthct.phantom.combine import Difference, Inset, Rough, Septa, tube
+from synthct.phantom.combine import Difference, Rough, Septa, tube
 from synthct.phantom.grid import Pose
 from synthct.phantom.scene import Scene, Variation
 from synthct.phantom.shapes import Capsule, Column, Ellipsoid, HalfSpace, Point
@@ -30,9 +30,7 @@ def draw_limb(rng: np.random.Generator, seed: int) -> Scene:
     factor = vary.size(1.0, 0.04)
     radii = [(factor * r, factor * r * 1.02) for r in girth]
     outline = Rough(Column(_HEIGHTS, [(0.0, 0.0)] * 4, radii, power=2.2), relief=1.0)
-    scene = Scene(outline, pose)
-    scene.add(outline, Tissue.SKIN)
-    scene.add(Inset(outline, vary.between(1.6, 2.4)), Tissue.FAT)
+    scene = Scene(outline, pose, skin=vary.between(1.6, 2.4))
     # Fat is thicker behind and on the inner side.
     fat = vary.between(7.0, 12.0)
     muscle = Rough(

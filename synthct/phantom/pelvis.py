@@ -23,7 +23,7 @@ def draw_pelvis(rng: np.random.Generator, seed: int) -> Scene:
     pose = Pose.draw(rng, bend=3.0, wavelength=140)
     fat = vary.between(15.0, 24.0)
     outline = _outline(vary)
-    scene = Scene(Rough(outline, relief=1.5), pose)
+    scene = Scene(Rough(outline, relief=1.5), pose, skin=2.6)
     inner = [(166.0, 96.0), (168.0, 98.0), (158.0, 90.0), (146.0, 84.0)]
     radii = [(a - fat * 0.3, b - fat * 0.3) for a, b in inner]
     centres = [(0.0, 0.0), (0.0, 2.0), (0.0, -2.0), (0.0, -4.0)]
@@ -129,7 +129,7 @@ def _add_organs(scene: Scene, vary: Variation) -> None:
     radii = (40.0 * filling, 32.0 * filling, 28.0 * filling)
     bladder = Rough(Ellipsoid((0.0, -22.0, -30.0 + radii[2]), radii, (8.0, 0.0, 0.0)), relief=2.0)
     scene.add(Inset(bladder, -2.0), Tissue.VISCERAL_FAT)
-    scene.add_hollow(bladder, 3.5, Tissue.FLUID, Structure.BLADDER, skin=Tissue.MUSCLE)
+    scene.add_hollow(bladder, 3.5, Tissue.FLUID, Structure.BLADDER, tissue=Tissue.MUSCLE)
     prostate = Rough(Ellipsoid((0.0, -8.0, -44.0), vary.sizes((25.0, 18.0, 19.0), 0.15)), relief=1.5)
     scene.add(Inset(prostate, -2.5), Tissue.VISCERAL_FAT, over=(Tissue.MUSCLE, Tissue.SEPTUM))
     scene.add(prostate, Tissue.ORGAN, Structure.PROSTATE, over=(Tissue.VISCERAL_FAT, Tissue.MUSCLE, Tissue.SEPTUM))

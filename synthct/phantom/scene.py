@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from synthct.phantom.combine import Inset
 from synthct.phantom.grid import Grid, Pose, slabs
 from synthct.phantom.shapes import Point, Shape
 from synthct.phantom.tissues import Tissue
 from synthct.phantom.waves import FloatArray
 
-__all__ = ["Part", "Scene", "Variation", "paint"]
+__all__ = ["Layer", "Part", "Scene", "Variation", "paint"]
 
 ByteArray = npt.NDArray[np.uint8]
+
+
+class Layer(NamedTuple):
+    """What a part is made of from `depth` mm below its surface inwards; a negative depth lies outside.
+
+    `label` is the id in the segmentation: 0 for a structure without one, None to keep what is there.
+    """
+
+    depth: float
+    tissue: Tissue
+    label: int | None
 
 
 @dataclass(frozen=True)
@@ -25,38 +36,48 @@ class Part:
 
     Attributes:
         shape: where.
-        tissue: what it is made of.
-        label: its id in the segmentation; 0 for a structure without one, None to keep what is there.
+        layers: what it is made of, from the outside inwards.
         over: the tissues that it may replace; empty for all.
     """
 
     shape: Shape
-    tissue: Tissue
-    label: int | None
-    over: tuple[Tissue, ...]
+    layers: tuple[Layer, ...]
+    over: tuple[Tissue, ...] = ()
 
 
 @dataclass
 class Scene:
-    """A body: its outline, which nothing leaves, and its parts; later parts cover earlier ones."""
+    """A body: skin over fat, and its parts; later parts cover earlier ones.
+
+    Attributes:
+        outline: the surface, which nothing leaves.
+        pose: how this patient differs from the drawing.
+        skin: thickness of the skin in mm; no part but air comes through it.
+        parts: what lies inside.
+    """
 
     outline: Shape
     pose: Pose
+    skin: float
     parts: list[Part] = field(default_factory=list)
 
     def add(self, shape: Shape, tissue: Tissue, label: int | None = 0, *, over: Sequence[Tissue] = ()) -> None:
         """Add one part on top of those before."""
-        self.parts.append(Part(shape, tissue, label, tuple(over)))
+        self.parts.append(Part(shape, (Layer(0.0, tissue, label),), tuple(over)))
+
+    def add_layers(self, shape: Shape, *layers: Layer) -> None:
+        """Add one part made of layers, from the outside inwards."""
+        self.parts.append(Part(shape, layers))
 
     def add_bone(self, shape: Shape, cortex: float, label: int = 0, *, core: Tissue = Tissue.SPONGY) -> None:
         """Add a bone: a compact shell of `cortex` mm around a core."""
-        self.add(shape, Tissue.COMPACT, label)
-        self.add(Inset(shape, cortex), core, label)
+        self.add_layers(shape, Layer(0.0, Tissue.COMPACT, label), Layer(cortex, core, label))
 
-    def add_hollow(self, shape: Shape, wall: float, inside: Tissue, label: int, *, skin: Tissue = Tissue.BOWEL) -> None:
+    def add_hollow(
+        self, shape: Shape, wall: float, inside: Tissue, label: int, *, tissue: Tissue = Tissue.BOWEL
+    ) -> None:
         """Add a hollow organ: a soft wall of `wall` mm around its contents."""
-        self.add(shape, skin, label)
-        self.add(Inset(shape, wall), inside, label)
+        self.add_layers(shape, Layer(0.0, tissue, label), Layer(wall, inside, label))
 
 
 class Variation:
@@ -94,9 +115,14 @@ def paint(scene: Scene, axes: tuple[FloatArray, FloatArray, FloatArray]) -> tupl
     labels = np.zeros_like(tissues)
     for slab in slabs((x.size, y.size, z.size)):
         grid = Grid.posed(scene.pose, x, y, z[slab])
-        body = scene.outline.level(grid) < 0
+        surface = scene.outline.level(grid)
+        body, deep = surface < 0, surface < -scene.skin
+        tissues[slab][body], tissues[slab][deep] = Tissue.SKIN, Tissue.FAT
         for part in scene.parts:
             _paint_part(part, grid, body, tissues[slab], labels[slab])
+        # Bones and muscles may come close to the surface, but only airways open through it.
+        skin = body & ~deep & (tissues[slab] != Tissue.AIR)
+        tissues[slab][skin], labels[slab][skin] = Tissue.SKIN, 0
     return tissues, labels
 
 
@@ -104,11 +130,14 @@ def _paint_part(part: Part, grid: Grid, body: npt.NDArray[np.bool_], tissues: By
     window = grid.window(part.shape.bounds)
     if window is None:
         return
-    inside = (part.shape.level(grid.crop(window)) < 0) & body[window]
+    allowed = body[window]
     if part.over:
-        allowed = np.zeros(len(Tissue), dtype=np.bool_)
-        allowed[list(part.over)] = True
-        inside &= allowed[tissues[window]]
-    tissues[window][inside] = part.tissue
-    if part.label is not None:
-        labels[window][inside] = part.label
+        replaceable = np.zeros(len(Tissue), dtype=np.bool_)
+        replaceable[list(part.over)] = True
+        allowed = allowed & replaceable[tissues[window]]
+    level = part.shape.level(grid.crop(window))
+    for layer in part.layers:
+        inside = (level < -layer.depth) & allowed
+        tissues[window][inside] = layer.tissue
+        if layer.label is not None:
+            labels[window][inside] = layer.label

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from synthct.phantom.combine import Inset, Rough, Union, tube
+from synthct.phantom.combine import Rough, Union, tube
 from synthct.phantom.scene import Scene
 from synthct.phantom.shapes import Capsule, Column, Point, Shape
 from synthct.phantom.structures import Structure, rib, vertebra
@@ -121,7 +121,5 @@ def add_rib(scene: Scene, number: int, side: int, cage: Column, root: Vertebra, 
         degrees = 27.0 + share * (stop - 27.0)
         points.append(cage.surface_point(side * degrees, root.z + 2.0 - drop * share**1.1, depth=5.0))
     label = rib(number, side)
-    bone = tube(points, 3.9, tall=1.55)
-    scene.add(bone, Tissue.COMPACT, label)
-    scene.add(Union([Inset(rod, 1.4) for rod in bone.parts]), Tissue.SPONGY, label)
+    scene.add_bone(tube(points, 3.9, tall=1.55), 1.4, label)
     return points[-1]

@@ -35,7 +35,7 @@ def draw_thorax(rng: np.random.Generator, seed: int) -> Scene:
     cage_radii = [(138.0, 92.0), (138.0, 91.0), (131.0, 86.0), (114.0, 76.0), (84.0, 60.0), (52.0, 42.0)]
     cage_centres = [(0.0, y) for y in (1.0, 2.0, 5.0, 10.0, 19.0, 24.0)]
     cage = Column(_CAGE_HEIGHTS, cage_centres, [(a * broad, b * deep) for a, b in cage_radii], power=2.3)
-    scene = Scene(outline, pose)
+    scene = Scene(outline, pose, skin=2.6)
     add_wall(scene, muscle, Inset(cage, 9.0))
     _add_shoulder_muscles(scene, vary)
     vertebrae = spine(_NAMES, middle=("T5", vary.between(20.0, 30.0)), curve=_CURVE)

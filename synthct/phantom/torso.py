@@ -1,4 +1,4 @@
-"""The wall of the trunk: skin, fat and muscle around the cavity, and the muscles along the spine."""
+"""The wall of the trunk: muscle around the cavity, and the muscles along the spine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from synthct.phantom.tissues import Tissue
 __all__ = ["add_back_muscles", "add_wall", "tube_of_bowel"]
 
 
-def add_wall(scene: Scene, muscle: Shape, cavity: Shape, *, skin: float = 2.6) -> None:
-    """Add skin, fat, the muscular wall and the fat that fills the cavity."""
-    scene.add(scene.outline, Tissue.SKIN)
-    scene.add(Inset(scene.outline, skin), Tissue.FAT)
+def add_wall(scene: Scene, muscle: Shape, cavity: Shape) -> None:
+    """Add the muscular wall and the fat that fills the cavity."""
     scene.add(muscle, Tissue.MUSCLE)
     scene.add(Inset(cavity, -1.2), Tissue.SEPTUM, over=(Tissue.MUSCLE,))
     scene.add(cavity, Tissue.VISCERAL_FAT)

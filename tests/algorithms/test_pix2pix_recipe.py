@@ -222,3 +222,27 @@ def test_cases_that_make_no_training_set(tmp_path: Path, data: Path) -> None:
     with pytest.raises(InputError, match="1PA006 has no CT"):
         train(training_run(tmp_path, [case for case in find_cases(data) if case.id == "1PA006"], excluded_cases=[]))
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--exclude", "1EXA999"], ["1EXA999", "--exclude"]),
+        (["--resume"], ["checkpoint.pt", "--resume"]),
+        (["--config", "x.yaml", "--preset", "full"], ["--config", "--preset"]),
+    ],
+)
+def test_calls_that_cannot_be_meant(arguments: list[str], words: list[str], data: Path, tmp_path: Path) -> None:
+    outcome = synthct("train", "pix2pix-pelvis", data, tmp_path / "run", *arguments, cwd=tmp_path)
+    assert outcome.code == 2, outcome.err
+    assert [word for word in words if word not in outcome.reason] == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_trained_on_phantoms_says_simulated(tmp_path: Path) -> None:
+    assert synthct("sample", tmp_path / "phantoms", "--cases", "1").code == 0
+    outcome = synthct("train", "lookup-table", tmp_path / "phantoms", tmp_path / "model")
+    assert outcome.code == 0, outcome.err
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert card["trained_on"] == "1 case (simulated)"
+    assert card["starter"] is False
