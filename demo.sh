@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 . ./setup.sh
-setup_venv evaluation,report
+setup_venv evaluation report
 ready=$SECONDS
 
 if [ -z "$data" ]; then
