@@ -84,11 +84,7 @@ class Blend(Shape):
     @property
     def bounds(self) -> Box:
         """A box that holds the shape."""
-        low, high = _merge([self.first.bounds, self.second.bounds], outer=True)
-        return (
-            (low[0] - self.width, low[1] - self.width, low[2] - self.width),
-            (high[0] + self.width, high[1] + self.width, high[2] + self.width),
-        )
+        return _grown(_merge([self.first.bounds, self.second.bounds], outer=True), self.width)
 
     def level(self, grid: Grid) -> FloatArray:
         """Return about the distance to the surface in mm, negative inside."""
@@ -100,7 +96,7 @@ class Blend(Shape):
 
 @dataclass(frozen=True)
 class Inset(Shape):
-    """The part of a shape that lies deeper than `depth` mm."""
+    """The part of a shape that lies deeper than `depth` mm; a negative depth adds that much around it."""
 
     shape: Shape
     depth: float
@@ -108,7 +104,7 @@ class Inset(Shape):
     @property
     def bounds(self) -> Box:
         """A box that holds the shape."""
-        return self.shape.bounds
+        return _grown(self.shape.bounds, max(-self.depth, 0.0))
 
     def level(self, grid: Grid) -> FloatArray:
         """Return about the distance to the surface in mm, negative inside."""
@@ -129,12 +125,7 @@ class Rough(Shape):
     @property
     def bounds(self) -> Box:
         """A box that holds the shape."""
-        reach = abs(self.relief) + abs(self.folds)
-        low, high = self.shape.bounds
-        return (
-            (low[0] - reach, low[1] - reach, low[2] - reach),
-            (high[0] + reach, high[1] + reach, high[2] + reach),
-        )
+        return _grown(self.shape.bounds, 2 * (abs(self.relief) + abs(self.folds)))  # a field reaches 2
 
     def level(self, grid: Grid) -> FloatArray:
         """Return about the distance to the surface in mm, negative inside."""
@@ -184,6 +175,14 @@ def tube(points: Sequence[Point], radii: Sequence[float] | float, *, tall: float
             Capsule(points[i], points[i + 1], (float(sizes[i]), float(sizes[i + 1])), tall)
             for i in range(len(points) - 1)
         ]
+    )
+
+
+def _grown(box: Box, reach: float) -> Box:
+    low, high = box
+    return (
+        (low[0] - reach, low[1] - reach, low[2] - reach),
+        (high[0] + reach, high[1] + reach, high[2] + reach),
     )
 
 

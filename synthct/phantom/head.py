@@ -28,7 +28,7 @@ def draw_head(rng: np.random.Generator, seed: int) -> Scene:
     add_neck(scene, vary)
     inside = add_skull(scene, vault)
     _add_brain(scene, vary, inside)
-    add_face_bones(scene, vary)
+    add_face_bones(scene, vary, inside)
     add_jaw(scene, vary)
     _add_eyes(scene, vary)
     add_neck_spine(scene)
@@ -54,9 +54,9 @@ def _outline(vary: Variation) -> Shape:
     head = Blend(Blend(cranium, face, 14.0), throat, 18.0)
     nose = Ellipsoid((0.0, -86.0, -27.0), (12.0, vary.size(17.0), 22.0), (-18.0, 0.0, 0.0))
     ears = Union(
-        [Ellipsoid((side * 78.0, 20.0, -14.0), (4.0, 15.0, 28.0), (0.0, 0.0, side * 20.0)) for side in (1, -1)]
+        [Ellipsoid((side * 74.0, 20.0, -12.0), (6.0, 15.0, 28.0), (0.0, 0.0, side * 20.0)) for side in (1, -1)]
     )
-    return Blend(Blend(head, nose, 8.0), ears, 3.0)
+    return Blend(Blend(head, nose, 8.0), ears, 5.0)
 
 
 def _add_soft_tissue(scene: Scene, outline: Shape) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthct.phantom.combine import Inset, Intersection, Rough, Union, tube
+from synthct.phantom.combine import Difference, Inset, Intersection, Rough, Union, tube
 from synthct.phantom.scene import Layer, Scene, Variation
 from synthct.phantom.shapes import Capsule, Ellipsoid, HalfSpace, Point, Shape
 from synthct.phantom.structures import Structure
@@ -13,6 +13,7 @@ from synthct.phantom.tissues import Tissue
 __all__ = ["add_face_bones", "add_jaw", "add_skull", "temporal_fossa"]
 
 _LABEL = Structure.SKULL
+_WALL = 3.5  # mm of bone that any hollow leaves between itself and the brain
 _NOT_BRAIN = (Tissue.FAT, Tissue.MUSCLE, Tissue.SEPTUM, Tissue.COMPACT, Tissue.SPONGY)
 
 
@@ -38,15 +39,17 @@ def add_skull(scene: Scene, vault: Shape) -> Shape:
         Layer(4.2, Tissue.COMPACT, _LABEL),
         Layer(5.4, Tissue.FLUID, 0),
     )
+    inside = Inset(bone, 5.4)
     for side in (1.0, -1.0):
         petrous = petrous_bone(side)
         scene.add_bone(Rough(petrous, relief=1.0), 3.0, _LABEL)
-        scene.add(Capsule((side * 44.0, 16.0, -20.0), (side * 110.0, 20.0, -20.0), (4.0, 3.2)), Tissue.AIR)
+        canal = Capsule((side * 44.0, 16.0, -20.0), (side * 110.0, 20.0, -20.0), (4.0, 3.2))
+        scene.add(Difference(canal, inside, gap=_WALL), Tissue.AIR)
     clivus = tube([(0.0, -12.0, -17.0), (0.0, 4.0, -26.0), (0.0, 14.0, -42.0)], [11.0, 8.0, 5.0])
     scene.add_bone(clivus, 1.5, _LABEL)
     foramen = Capsule((0.0, 28.0, -22.0), (0.0, 34.0, -56.0), (17.0, 13.0))
     scene.add(foramen, Tissue.FLUID, over=(Tissue.COMPACT, Tissue.SPONGY))
-    return Inset(bone, 5.4)
+    return inside
 
 
 def temporal_fossa(side: float) -> Shape:
@@ -60,8 +63,8 @@ def petrous_bone(side: float) -> Union:
     return tube(path, [10.0, 9.0, 5.0])
 
 
-def add_face_bones(scene: Scene, vary: Variation) -> None:
-    """Add orbits, cheek bones and upper jaw, with the sinuses and the nasal cavity in them."""
+def add_face_bones(scene: Scene, vary: Variation, inside: Shape) -> None:
+    """Add orbits, cheek bones and upper jaw, with sinuses and nasal cavity, all clear of the skull's `inside`."""
     middle = Rough(Ellipsoid((0.0, -56.0, -34.0), (37.0, 30.0, 24.0)), relief=1.0)
     scene.add(middle, Tissue.COMPACT, _LABEL, over=_NOT_BRAIN)
     scene.add(Inset(middle, 1.6), Tissue.SPONGY, _LABEL, over=(Tissue.COMPACT,))
@@ -80,29 +83,34 @@ def add_face_bones(scene: Scene, vary: Variation) -> None:
         scene.add_bone(brow, 1.6, _LABEL)
         rim = tube([(side * 54.0, -66.0, 2.0), (side * 56.0, -62.0, -22.0)], 4.5)
         scene.add_bone(rim, 1.6, _LABEL)
-    _add_air_spaces(scene, vary)
+    _add_air_spaces(scene, vary, inside)
     for side in (1.0, -1.0):
         space = Ellipsoid((side * 31.0, -58.0, -7.0), (18.5, 29.0, 17.5), (0.0, 0.0, side * 12.0))
+        space = Difference(space, inside, gap=_WALL)
         scene.add(space, Tissue.FAT, over=(Tissue.COMPACT, Tissue.SPONGY, Tissue.MUSCLE, Tissue.SEPTUM))
 
 
-def _add_air_spaces(scene: Scene, vary: Variation) -> None:
+def _add_air_spaces(scene: Scene, vary: Variation, inside: Shape) -> None:
     """Add maxillary, ethmoid, frontal and sphenoid sinuses, and the nasal cavity with septum and conchae."""
     ethmoid = Ellipsoid((0.0, -50.0, -8.0), (13.0, 27.0, 14.0))
     scene.add(Inset(ethmoid, -2.0), Tissue.COMPACT, _LABEL, over=_NOT_BRAIN)
-    scene.add(Rough(ethmoid, relief=1.0), Tissue.AIR, 0)
+    scene.add(Difference(Rough(ethmoid, relief=1.0), inside, gap=_WALL), Tissue.AIR, 0)
     for index in range(4):
         y = -68.0 + 11.0 * index
-        scene.add(Intersection([ethmoid, _slice_at((0.0, y, 0.0), (0.0, 1.0, 0.2), 0.7)]), Tissue.CARTILAGE)
+        scene.add(
+            Intersection([ethmoid, _slice_at((0.0, y, 0.0), (0.0, 1.0, 0.2), 0.7)]),
+            Tissue.CARTILAGE,
+            over=(Tissue.AIR,),
+        )
     for side in (1.0, -1.0):
         antrum = Ellipsoid(vary.place((side * 25.0, -56.0, -36.0), 1.5), vary.sizes((12.0, 18.0, 15.0), 0.12))
         scene.add(Rough(antrum, relief=1.5), Tissue.AIR)
         frontal = Rough(Ellipsoid((side * 9.0, -82.0, 14.0), (vary.size(9.0, 0.3), 4.2, 10.0)), relief=1.0)
         scene.add(Inset(frontal, -1.8), Tissue.COMPACT, _LABEL, over=_NOT_BRAIN)
-        scene.add(frontal, Tissue.AIR, over=(Tissue.COMPACT, Tissue.SPONGY))
+        scene.add(Difference(frontal, inside, gap=_WALL), Tissue.AIR, over=(Tissue.COMPACT, Tissue.SPONGY))
     sphenoid = Rough(Ellipsoid((0.0, -20.0, -12.0), (12.0, 11.0, 10.0)), relief=1.0)
     scene.add(Inset(sphenoid, -2.0), Tissue.COMPACT, _LABEL, over=_NOT_BRAIN)
-    scene.add(sphenoid, Tissue.AIR)
+    scene.add(Difference(sphenoid, inside, gap=_WALL), Tissue.AIR)
     nose = Ellipsoid((0.0, -60.0, -34.0), (11.0, 34.0, 16.0))
     scene.add(Intersection([nose, HalfSpace((0.0, -95.0, 0.0), (0.0, 1.0, 0.0))]), Tissue.AIR)
     for side in (1.0, -1.0):

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from synthct.phantom import PhantomCase, PhantomKind, PhantomTask, make_phantom
+from synthct.phantom.abdomen import draw_abdomen
+from synthct.phantom.head import draw_head
+from synthct.phantom.limb import draw_limb
+from synthct.phantom.pelvis import draw_pelvis
+from synthct.phantom.scene import paint
+from synthct.phantom.thorax import draw_thorax
 
 # What may stand in a segmentation of each kind, ids of TotalSegmentator v2 "total".
 VERTEBRAE = frozenset(range(26, 51))
@@ -33,3 +43,32 @@ def phantom(kind: PhantomKind, task: PhantomTask = "mri", seed: int = 0) -> Phan
     for volume in (case.image, case.reference, case.mask, case.segmentation):
         volume.voxels.flags.writeable = False
     return case
+
+
+class Painted(NamedTuple):
+    """A body before any scanner sees it."""
+
+    tissues: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    axes: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+DRAW = {"limb": draw_limb, "head": draw_head, "pelvis": draw_pelvis, "abdomen": draw_abdomen, "thorax": draw_thorax}
+
+
+def centred_axes(
+    size: tuple[int, ...], spacing: tuple[float, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return x, y, z of voxel centres in mm around 0."""
+    x, y, z = (((np.arange(n) - (n - 1) / 2) * step).astype(np.float32) for n, step in zip(size, spacing, strict=True))
+    return x, y, z
+
+
+@cache
+def painted(kind: PhantomKind, seed: int = 0) -> Painted:
+    """Return the tissue map and labels on the kind's own grid, made at most once per test run."""
+    geometry = phantom(kind).image.geometry
+    axes = centred_axes(geometry.size, geometry.spacing)
+    tissues, labels = paint(DRAW[kind](np.random.default_rng(seed), seed), axes)
+    tissues.flags.writeable = labels.flags.writeable = False
+    return Painted(tissues, labels, axes)

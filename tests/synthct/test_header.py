@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -144,15 +143,12 @@ def test_128_gb_announced_in_a_hundred_bytes_cost_nothing(tmp_path: Path, check:
     assert peak < 2**20
 
 
-def test_a_header_costs_about_a_millisecond(tmp_path: Path) -> None:
+def test_reading_a_header_leaves_the_payload_alone(tmp_path: Path) -> None:
+    """A damaged payload is no matter for read_header and one for check_file."""
     for name, content in (("a.mha", meta_image()), ("a.nii", nifti()), ("a.nrrd", nrrd())):
-        path = saved(tmp_path, name, content)
-        best = 1.0
-        for _ in range(20):
-            start = time.perf_counter()
-            read_header(path)
-            best = min(best, time.perf_counter() - start)
-        assert best < 2e-3
+        path = saved(tmp_path, name, content[:-1])
+        assert read_header(path).size == (4, 3, 2)
+        require_refused(path, "bytes")
 
 
 def test_a_mask_of_another_size_than_its_image_is_refused_naming_both(tmp_path: Path) -> None:
