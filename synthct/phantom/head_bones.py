@@ -85,8 +85,8 @@ def add_face_bones(scene: Scene, vary: Variation, inside: Shape) -> None:
         scene.add_bone(rim, 1.6, _LABEL)
     _add_air_spaces(scene, vary, inside)
     for side in (1.0, -1.0):
-        space = Ellipsoid((side * 31.0, -58.0, -7.0), (18.5, 29.0, 17.5), (0.0, 0.0, side * 12.0))
-        space = Difference(space, inside, gap=_WALL)
+        orbit = Ellipsoid((side * 31.0, -58.0, -7.0), (18.5, 29.0, 17.5), (0.0, 0.0, side * 12.0))
+        space = Difference(orbit, inside, gap=_WALL)
         scene.add(space, Tissue.FAT, over=(Tissue.COMPACT, Tissue.SPONGY, Tissue.MUSCLE, Tissue.SEPTUM))
 
 

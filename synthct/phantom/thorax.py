@@ -204,7 +204,7 @@ def _add_chest_bones(scene: Scene, cage: Column) -> None:
         low, inner, outer = (side * 104.0, 82.0, -12.0), (side * 72.0, 88.0, 78.0), (side * 128.0, 52.0, 82.0)
         blade = Union([Plate((low, inner, outer), 3.2), Capsule(outer, low, (6.0, 4.0))])
         scene.add_bone(blade, 1.5, scapula)
-        scene.add_bone(Capsule((side * 78.0, 92.0, 62.0), (side * 129.0, 70.0, 87.0), (3.5, 6.0)), 1.5, scapula)
+        scene.add_bone(Capsule((side * 78.0, 92.0, 62.0), (side * 124.0, 68.0, 85.0), (3.5, 6.0)), 1.5, scapula)
         bar = tube(
             [(side * 20.0, -46.0, 86.0), (side * 66.0, -44.0, 98.0), (side * 124.0, -4.0, 112.0)], [8.5, 6.0, 6.0]
         )

@@ -57,7 +57,8 @@ def heights(kind: PhantomKind, label: int, seed: int) -> npt.NDArray[np.intp]:
 def test_skin_closes_the_body(kind: PhantomKind, seed: int) -> None:
     tissues = painted(kind, seed).tissues
     outside = tissues == Tissue.OUTSIDE
-    surface = set(np.unique(tissues[ndimage.binary_dilation(outside, SIX & IN_PLANE) & ~outside]).tolist())
+    # In the plane: the skin is thinner than a slice, so a sloping surface may show fat to the slice above.
+    surface = set(np.unique(tissues[ndimage.binary_dilation(outside, SIX[1:2]) & ~outside]).tolist())
     assert surface == ({Tissue.SKIN, Tissue.AIR} if kind == "head" else {Tissue.SKIN})  # nostrils and ears
     assert not np.isin(tissues[ndimage.binary_dilation(outside, IN_PLANE)], BONE).any()
 
@@ -194,13 +195,14 @@ def test_brain_is_left_only_by_the_foramen_and_the_optic_nerves(seed: int) -> No
 
 
 @SEEDS
-def test_every_ray_from_the_brain_upwards_meets_the_skull(seed: int) -> None:
+def test_every_ray_from_the_brain_upwards_and_sideways_meets_the_skull(seed: int) -> None:
     tissues, labels, _ = painted("head", seed)
-    brain, compact = labels == Structure.BRAIN, tissues == Tissue.COMPACT
-    above = np.flatnonzero(brain.any(axis=(1, 2)))
-    assert compact[above[-1] :].any(axis=0)[brain.any(axis=0) & brain[above[-1]]].all()
+    brain, bone = labels == Structure.BRAIN, np.isin(tissues, BONE)
+    # From each voxel of the brain up, bone comes before air: what lies above the highest bone holds no brain.
+    above = np.flip(np.maximum.accumulate(np.flip(bone, axis=0), axis=0), axis=0)
+    assert above[brain].all()
     for z in range(35, 50):
-        filled = ndimage.binary_fill_holes(compact[z])
+        filled = ndimage.binary_fill_holes(bone[z])
         assert filled[brain[z]].all(), z
 
 
