@@ -5,13 +5,18 @@
 #   ./demo.sh --data DIR      a SynthRAD-style folder of yours, cases with mr, ct and mask
 #   ./demo.sh --output DIR    where the results go (default: demo-output)
 set -euo pipefail
+caller="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")"
 began=$SECONDS
 data="" output="demo-output"
+from_caller() { # option path: the path seen from where the user stands
+    [ -n "${2:-}" ] || { echo "error: $1 needs a folder" >&2; exit 2; }
+    case "$2" in /*) echo "$2" ;; *) echo "$caller/$2" ;; esac
+}
 while [ $# -gt 0 ]; do
     case "$1" in
-        --data) data="${2:?error: --data needs a folder}"; shift 2 ;;
-        --output) output="${2:?error: --output needs a folder}"; shift 2 ;;
+        --data) data="$(from_caller "$1" "${2:-}")" || exit 2; shift 2 ;;
+        --output) output="$(from_caller "$1" "${2:-}")" || exit 2; shift 2 ;;
         -h | --help) sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
         *) echo "error: unknown option $1; expected --data DIR or --output DIR" >&2; exit 2 ;;
     esac
@@ -27,6 +32,7 @@ if [ -z "$data" ]; then
 else
     echo "1/4 using the cases in $data"
 fi
+rm -rf "$output/predictions" "$output/scores" "$output/leaderboard"  # of an earlier demo
 entrants=(pix2pix-pelvis lookup-table)
 for entrant in "${entrants[@]}"; do
     echo "2/4 $entrant: predicting ..."

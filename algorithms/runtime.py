@@ -97,6 +97,11 @@ class Runtime:
         )
         return prediction
 
+    def note(self, files: CaseFiles, **more: Any) -> None:  # noqa: ANN401
+        """Add to what the manifest says of the case that was predicted last."""
+        if self._rows and self._rows[-1]["case"] == files.id:
+            self._rows[-1].update(more)
+
     def manifest(self, **more: Any) -> dict[str, Any]:  # noqa: ANN401
         """What was run, with what, on what; peak memory is that of this process in MB."""
         return {

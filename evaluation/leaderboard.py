@@ -42,14 +42,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Entry:
-    """One metrics.json: its name, the mean per metric (None where undefined), and what it says of itself."""
+    """One metrics.json: its name, the mean per metric (None where undefined), and what it says of itself.
+
+    `starter` is None where nothing tells which weights were used.
+    """
 
     name: str
     means: Mapping[str, float | None]
     protocol: Mapping[str, Any]
     cases: tuple[str, ...]
     simulated: bool
-    starter: bool
+    starter: bool | None
 
 
 def read_entries(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Entry]:
@@ -192,7 +195,7 @@ def _read(path: Path, name: str) -> Entry:
         protocol={key: content.get(key) for key in MUST_AGREE},
         cases=cases,
         simulated=bool(content.get("simulated")),
-        starter=bool(content.get("starter")),
+        starter=content.get("starter") if isinstance(content.get("starter"), bool) else None,
     )
 
 

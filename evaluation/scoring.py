@@ -21,6 +21,19 @@ __all__ = ["HU_RANGES", "aggregate", "score_case"]
 HU_RANGES = {"synthrad2025": (-1024.0, 3071.0), "synthrad2023": (-1024.0, 3000.0)}
 """Range that PSNR and (MS-)SSIM clip to, by protocol (CONTRACT 3.2, 3.7)."""
 
+NOT_YET = (
+    "HD95",
+    "nsd",
+    "nsd_surfel",
+    "nsd_voxel",
+    "DICE_strict",
+    "HD95_strict",
+    "n_structures",
+    "n_missed",
+    "n_spurious",
+)
+"""Columns of a result that need structures, which the tissue judge does not find: None."""
+
 Row = dict[str, Any]
 
 
@@ -62,7 +75,7 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
         "psnr": image.psnr,
         "ms_ssim": image.ms_ssim,
         "DICE": float(np.mean(present)) if present else None,
-        "HD95": None,
+        **dict.fromkeys(NOT_YET),
         **{f"dice_{TISSUES[label]}": score for label, score in dice.items()},
         "dice_bone": dice_of_counts(label_counts(bone.astype(np.uint8), predicted_bone.astype(np.uint8)), [1])[1],
         "mae_bone": masked_mae(reference.voxels, prediction.voxels, bone),

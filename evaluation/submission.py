@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from synthct.anatomy import CaseId, find_case_id
-from synthct.dataset import find_cases, find_note
+from synthct.dataset import case_folders, find_file, find_note, read_note
 from synthct.errors import InputError, UsageError
+from synthct.weights import file_sha256
 
 __all__ = ["ScoringCase", "find_predictions", "find_references", "match", "read_notes"]
 
@@ -38,13 +39,7 @@ def find_references(root: Path) -> list[ScoringCase]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a data set root, or one with ct/ and mask/")
     if not (root / "ct").is_dir():
-        cases = []
-        for files in find_cases(root):
-            if files.reference is None or files.mask is None:
-                missing = "ct.mha" if files.reference is None else "mask.mha"
-                raise InputError(f"{files.image.parent}: case {files.id} has no {missing} to score against")
-            cases.append(ScoringCase(CaseId.parse(files.id), files.reference, files.mask, files.segmentation))
-        return cases
+        return _references_in_tree(root)
     if not (root / "mask").is_dir():
         raise InputError(f"{root / 'mask'}: no such folder; expected the body masks beside {root / 'ct'}")
     masks = _by_id(root / "mask")
@@ -57,6 +52,23 @@ def find_references(root: Path) -> list[ScoringCase]:
     if not references:
         raise InputError(f"{root / 'ct'}: holds no CT; expected files named like 1ABA001.mha")
     return references
+
+
+def _references_in_tree(root: Path) -> list[ScoringCase]:
+    """The references of a data set root; a case counts by its folder's name, with or without its MR or CBCT."""
+    found: dict[CaseId, ScoringCase] = {}
+    for folder in case_folders(root):
+        case_id = CaseId.parse(folder.name)
+        ct, mask = find_file(folder, "ct"), find_file(folder, "mask")
+        if ct is None or mask is None:
+            missing = "ct.mha" if ct is None else "mask.mha"
+            raise InputError(f"{folder}: case {case_id} has no {missing} to score against")
+        if case_id in found and not found[case_id].ct.samefile(ct):
+            raise InputError(f"{folder}: case {case_id} stands twice; also in {found[case_id].ct.parent}")
+        found[case_id] = ScoringCase(case_id, ct, mask, find_file(folder, "segmentation"))
+    if not found:
+        raise InputError(f"{root}: holds no case; expected folders named like 1ABA001 with ct.mha and mask.mha")
+    return [found[case_id] for case_id in sorted(found)]
 
 
 def find_predictions(folder: Path) -> dict[CaseId, Path]:
@@ -98,17 +110,29 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase]) -> dict[str, Any
     """What both sides say of themselves: the manifest of the predictions, and whether any of the data are simulated.
 
     Returns:
-        `simulated`; `starter`, None where no manifest tells it; `dataset`, the note that says simulated, else the first
-        one; `prediction`, the manifest.
+        `simulated`; `starter`, None where no manifest tells it of these very files; `dataset`, the note that says
+        simulated, else the first one; `prediction`, the manifest.
     """
     found = dict.fromkeys(note for case in cases if (note := find_note(case.ct)) is not None)
-    datasets = [_read_object(note) for note in found]
+    datasets = [read_note(note) for note in found]
     dataset = next((note for note in datasets if note.get("simulated")), datasets[0] if datasets else {})
     manifest = _read_object(predictions / "manifest.json") if (predictions / "manifest.json").is_file() else {}
     models = manifest.get("models")
     cards = [card for card in models.values() if isinstance(card, dict)] if isinstance(models, dict) else []
     starter = any(card.get("starter") for card in cards) if cards else None
+    if starter is False and not _describes(manifest, cases):
+        warnings.warn(f"{predictions / 'manifest.json'}: does not describe these predictions", stacklevel=2)
+        starter = None
     return {"simulated": bool(dataset.get("simulated")), "starter": starter, "dataset": dataset, "prediction": manifest}
+
+
+def _describes(manifest: dict[str, Any], cases: Sequence[ScoringCase]) -> bool:
+    """Tell whether a manifest lists every prediction with the hash that it has."""
+    rows = manifest.get("cases")
+    listed = {row.get("case"): row.get("sct_sha256") for row in rows if isinstance(row, dict)} if rows else {}
+    return all(
+        case.prediction is not None and listed.get(str(case.id)) == file_sha256(case.prediction) for case in cases
+    )
 
 
 def _by_id(folder: Path) -> dict[CaseId, Path]:

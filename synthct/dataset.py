@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,19 @@ from synthct.errors import InputError
 from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
 from synthct.volume import Volume, read_volume, require_same_grid
 
-__all__ = ["NOTE_NAME", "Case", "CaseFiles", "find_cases", "find_note", "load_case", "read_image", "read_mask"]
+__all__ = [
+    "NOTE_NAME",
+    "Case",
+    "CaseFiles",
+    "case_folders",
+    "find_cases",
+    "find_file",
+    "find_note",
+    "load_case",
+    "read_image",
+    "read_mask",
+    "read_note",
+]
 
 SUFFIXES = (".mha", ".nii.gz", ".nii", ".nrrd", ".mhd")
 """Suffixes of a data set's files, the likeliest first; one case may mix them."""
@@ -81,10 +96,13 @@ def find_cases(root: Path, *, task: Task | None = None, reference: str = "ct") -
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected a data set root, or a folder of one case")
     found: dict[str, CaseFiles] = {}
-    for folder in _case_folders(root):
+    for folder in case_folders(root):
         case_id = CaseId.parse(folder.name)
-        image = _find(folder, case_id.task.stem)
-        if image is None or (task is not None and case_id.task is not task):
+        if task is not None and case_id.task is not task:
+            continue
+        image = find_file(folder, case_id.task.stem)
+        if image is None:
+            warnings.warn(f"{folder}: holds no {case_id.task.stem}.mha; the case is left out", stacklevel=2)
             continue
         if case_id.text in found:
             if found[case_id.text].image.parent.samefile(folder):
@@ -95,9 +113,9 @@ def find_cases(root: Path, *, task: Task | None = None, reference: str = "ct") -
             task=case_id.task,
             region=case_id.region,
             image=image,
-            mask=_find(folder, "mask"),
-            reference=_find(folder, reference),
-            segmentation=_find(folder, "segmentation"),
+            mask=find_file(folder, "mask"),
+            reference=find_file(folder, reference),
+            segmentation=find_file(folder, "segmentation"),
         )
     if not found:
         wanted = f"{task.stem}.mha" if task is not None else "mr.mha or cbct.mha"
@@ -172,7 +190,8 @@ def _mask_file(files: CaseFiles) -> Path:
     return files.mask
 
 
-def _case_folders(folder: Path, depth: int = 0) -> Iterator[Path]:
+def case_folders(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Walk the folders below a root (or the root itself) that are named like a case, sorted level by level."""
     if _is_case_name(folder.name):
         yield folder
     elif depth == 0 and _is_case_name(folder.resolve().name):  # a link to a case folder, or "."
@@ -184,7 +203,7 @@ def _case_folders(folder: Path, depth: int = 0) -> Iterator[Path]:
             raise InputError(f"{folder}: cannot be listed ({error.strerror}); expected a readable folder") from error
         for path in below:
             if path.name not in SKIPPED_FOLDERS and not path.name.startswith((".", "__")):
-                yield from _case_folders(path, depth + 1)
+                yield from case_folders(path, depth + 1)
 
 
 def _is_case_name(name: str) -> bool:
@@ -195,15 +214,25 @@ def _is_case_name(name: str) -> bool:
     return True
 
 
-def _find(folder: Path, stem: str) -> Path | None:
-    for suffix in SUFFIXES:
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    return None
+def find_file(folder: Path, stem: str) -> Path | None:
+    """Find a case's file by its stem, whatever its capitals; None where there is none."""
+    files = {path.name.casefold(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    return next((files[name] for suffix in SUFFIXES if (name := f"{stem}{suffix}") in files), None)
 
 
 def find_note(image: Path) -> Path | None:
     """Find the data set's note above one of its images; None where it has none."""
     folders = image.resolve().parents[:NOTE_LEVELS]
     return next((folder / NOTE_NAME for folder in folders if (folder / NOTE_NAME).is_file()), None)
+
+
+def read_note(path: Path | None) -> dict[str, Any]:
+    """Read a data set's note; empty where there is none or it is not ours (nnU-Net's dataset.json bears that name)."""
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        warnings.warn(f"{path}: is no data set note of ours and is not read", stacklevel=2)
+        return {}
+    return content if isinstance(content, dict) else {}

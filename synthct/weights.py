@@ -133,7 +133,7 @@ def find_model(
         WeightsError: nothing was found, or what was found is damaged or belongs to another algorithm.
     """
     named = model or _environment_folder()
-    candidates = [named] if named is not None else [path for path in PLATFORM_FOLDERS if _holds_model(path)]
+    candidates = [named] if named is not None else _platform_candidates()
     from_starter = model is None and (use_starter or (not candidates and starter_allowed()))
     if from_starter:
         if not (starter / CARD_NAME).is_file():
@@ -241,6 +241,17 @@ def _environment_folder() -> Path | None:
     return Path(value) if value else None
 
 
+def _platform_candidates() -> list[Path]:
+    """The platform's folders that hold a model; an upload that was packed wrongly must not fall back to starters."""
+    upload = PLATFORM_FOLDERS[0]
+    if upload.is_dir() and any(upload.iterdir()) and not _holds_model(upload):
+        first = sorted(path.name for path in upload.iterdir())[0]
+        raise WeightsError(
+            f"{upload}: holds {first}, but neither {CARD_NAME} nor {ROUTES_NAME}; expected them at the tarball's top"
+        )
+    return [path for path in PLATFORM_FOLDERS if _holds_model(path)]
+
+
 def _holds_model(path: Path) -> bool:
     return (path / CARD_NAME).is_file() or (path / ROUTES_NAME).is_file()
 
@@ -253,6 +264,10 @@ def _follow_routes(path: Path, task: Task | None, region: Region | None) -> Path
     routes = _read_json(routes_path)
     key = f"{task or '*'}/{region.value if region else '*'}"
     target = routes.get(key, routes.get(f"{task or '*'}/*")) if isinstance(routes, dict) else None
+    if target is None and region is None and isinstance(routes, dict):
+        target = next((value for name, value in routes.items() if name.startswith(f"{task}/")), None)
+        if target is not None:
+            warnings.warn(f"{routes_path}: the region is unknown; falling back to {target}", stacklevel=3)
     if not isinstance(target, str):
         raise WeightsError(f"{routes_path}: leads nowhere for '{key}'; expected an entry 'mri/AB' that names a folder")
     resolved = (path / target).resolve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,7 @@ from synthct.grand_challenge.job import is_platform_folder, read_job
 from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
 from synthct.outline import body_outline
 from synthct.volume import write_volume
+from synthct.weights import file_sha256
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -37,7 +39,7 @@ def predict(
     region: Annotated[str | None, typer.Option(help="Region of all cases, whatever their ids say.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
     spread: Annotated[bool, typer.Option("--spread", help="Write the per-voxel spread, where there is one.")] = False,
-    seed: Annotated[int, typer.Option(help="Of algorithms that draw random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of algorithms that draw random numbers.")] = 0,
     mask: Annotated[Literal["file", "auto"], typer.Option(help="Body outline: from the file, or drawn.")] = "file",
     force: Annotated[bool, typer.Option("--force", help="Run cases that the model was not trained for.")] = False,
     voxel_limit: Annotated[int, typer.Option(min=1, help="Largest accepted volume in bytes.")] = DEFAULT_VOXEL_LIMIT,
@@ -59,24 +61,30 @@ def predict(
     torch.manual_seed(seed)
     runtime = Runtime(about, model, starter, force, choose_device(device))
     runtime.check(cases)
-    prepare_output_folder(output)
     with make_progress() as progress:
+        if len(cases) > 1:  # a bad case is found before the first is predicted, not half-way
+            for files in progress.track(cases, description="checking cases"):
+                _load(files, voxel_limit, auto_mask=mask == "auto")
         overall = progress.add_task(f"{about.name}: cases", total=len(cases))
         for files in cases:
             bar = progress.add_task(files.id, total=None)
             case = _load(files, voxel_limit, auto_mask=mask == "auto")
+            if files is cases[0]:
+                prepare_output_folder(output)
+                (output / MANIFEST).unlink(missing_ok=True)  # an earlier run's would not describe what follows
 
             def advance(done: int, total: int, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=done, total=total)
 
             prediction = runtime.predict(case, files, advance=advance)
-            write_volume(prediction.volume, output / f"{files.id}.mha")
+            written = write_volume(prediction.volume, output / f"{files.id}.mha")
+            runtime.note(files, sct_sha256=file_sha256(written))
             if spread and prediction.spread is not None:
                 (output / "spread").mkdir(exist_ok=True)
                 write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
+            write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
             progress.remove_task(bar)
             progress.update(overall, advance=1)
-    write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
     tell(f"{len(cases)} synthetic CT{'s' if len(cases) > 1 else ''} in {output} (report: {output / MANIFEST})")
 
 
@@ -110,4 +118,9 @@ def _load(files: CaseFiles, voxel_limit: int, *, auto_mask: bool) -> Case:
     if not auto_mask:
         return load_case(files, voxel_limit=voxel_limit, with_reference=False)
     image = read_image(files.image, voxel_limit=voxel_limit)
-    return load_case(files, mask=body_outline(image), voxel_limit=voxel_limit, with_reference=False)
+    outline = body_outline(image)
+    warnings.warn(
+        f"{files.id}: body outline drawn from the image ({outline.voxels.mean():.0%} of it is inside); check it",
+        stacklevel=2,
+    )
+    return load_case(files, mask=outline, voxel_limit=voxel_limit, with_reference=False)

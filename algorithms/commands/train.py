@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +9,7 @@ import typer
 
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, start_log, tell
-from synthct.dataset import find_cases, find_note
+from synthct.dataset import find_cases, find_note, read_note
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder
 
@@ -67,5 +66,4 @@ def train(
 
 def _is_simulated(image: Path) -> bool:
     """Tell whether a data set's note says that its cases are simulated."""
-    note = find_note(image)
-    return note is not None and bool(json.loads(note.read_text(encoding="utf-8")).get("simulated"))
+    return bool(read_note(find_note(image)).get("simulated"))

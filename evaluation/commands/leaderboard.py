@@ -62,6 +62,8 @@ def _show(rows: list[dict[str, Any]], ranking: str, judge: str) -> None:
         table.add_column(column, justify="left" if column == "entry" else "right", no_wrap=True)
     for row in rows:
         marks = [mark for mark in ("starter", "simulated") if row.get(mark)]
+        if row.get("starter") is None:
+            marks.append("weights unknown")
         shown = {**row, "entry": f"{row['entry']} ({', '.join(marks)})" if marks else row["entry"]}
         table.add_row(*(_cell(shown.get(column)) for column in columns))
     Console(width=140).print(table)

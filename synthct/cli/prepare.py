@@ -11,8 +11,8 @@ import typer
 
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, tell
-from synthct.dataset import NOTE_NAME, Case, CaseFiles, find_cases, find_note, load_case
-from synthct.errors import InputError
+from synthct.dataset import NOTE_NAME, Case, CaseFiles, find_cases, find_note, load_case, read_note
+from synthct.errors import InputError, UsageError
 from synthct.files import prepare_output_folder, write_text
 from synthct.volume import read_volume, write_volume
 
@@ -30,6 +30,9 @@ def prepare(
     reference: Annotated[Literal["ct", "ct_def"], typer.Option(help="Which CT is the reference.")] = "ct",
 ) -> None:
     """Lay a SynthRAD data set out as the platform does: inputs per case, or the evaluation's ground truth."""
+    inner, outer = target.resolve(), source.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise UsageError(f"{target}: lies in {source} or holds it; expected a folder apart from the data set")
     cases = find_cases(source, reference=reference)
     if to == "ground-truth":
         for files in cases:
@@ -86,7 +89,7 @@ def _carry_note(image: Path, target: Path) -> None:
     """Copy the data set's dataset.json, where it has one: simulated cases stay marked as such in the scores."""
     note = find_note(image)
     if note is not None:
-        write_text(target / NOTE_NAME, note.read_text(encoding="utf-8"))
+        write_text(target / NOTE_NAME, json.dumps(read_note(note), indent=2) + "\n")
 
 
 def _write_ground_truth(case: Case, files: CaseFiles, folder: Path) -> None:

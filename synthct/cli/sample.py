@@ -10,8 +10,8 @@ import typer
 
 from synthct.anatomy import Region, Task
 from synthct.cli.console import make_progress, tell
-from synthct.dataset import NOTE_NAME
-from synthct.errors import UsageError
+from synthct.dataset import NOTE_NAME, read_note
+from synthct.errors import InputError, UsageError
 from synthct.files import prepare_output_folder, write_text
 
 __all__ = ["sample"]
@@ -47,7 +47,16 @@ def sample(
         raise UsageError(f"--kind {kind} is not part of layout {layout}; expected head or pelvis in 2023, else 2025")
     region, region_folder = REGIONS[kind, layout]
     suffix = ".mha" if layout == "2025" else ".nii.gz"
+    note_path = folder / NOTE_NAME
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not read_note(note_path if note_path.is_file() else None).get("simulated")
+    ):
+        raise InputError(f"{folder}: is not empty and no folder of simulated cases; expected a new folder")
     prepare_output_folder(folder)
+    note = {"simulated": True, "made_by": "synthct sample", "kind": kind, "task": task.value, "seed": seed}
+    write_text(note_path, json.dumps(note, indent=2) + "\n")  # first, so that no case is ever without it
     with make_progress() as progress:
         bar = progress.add_task(f"making {kind} phantoms", total=cases)
         for index in range(cases):
@@ -63,6 +72,4 @@ def sample(
             ):
                 write_volume(volume, target / f"{stem}{suffix}")
             progress.update(bar, advance=1)
-    note = {"simulated": True, "made_by": "synthct sample", "kind": kind, "task": task.value, "seed": seed}
-    write_text(folder / NOTE_NAME, json.dumps(note, indent=2) + "\n")
     tell(f"{cases} simulated {kind} case{'s' if cases > 1 else ''} in {folder / f'Task{task.number}' / region_folder}")

@@ -108,6 +108,8 @@ def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
         assert np.array_equal(voxels(out / f"{name}.mha"), np.where(inside, hu, -1000))
     report = manifest(out)
     seconds = [row.pop("seconds") for row in report["cases"]]
+    hashes = {row["case"]: row.pop("sct_sha256") for row in report["cases"]}
+    assert hashes == {name: file_sha256(out / f"{name}.mha") for name in ("1ABA002", "1EXA001")}
     assert all(0 <= value < 60 for value in seconds)
     assert report["cases"] == [
         {"case": "1ABA002", "task": "mri", "region": "AB", "model": str(models / "belly"), "forced": False},

@@ -34,7 +34,7 @@ def save_metrics(folder: Path, means: dict[str, float | None], **more: Any) -> P
 def metrics(tmp_path: Path) -> list[Path]:
     return [
         save_metrics(tmp_path / "worse", {"mae": 60.0, "DICE": 0.5, "HD95": None}, starter=True, simulated=True),
-        save_metrics(tmp_path / "better", {"mae": 50.25, "DICE": 0.75, "HD95": None}, simulated=True),
+        save_metrics(tmp_path / "better", {"mae": 50.25, "DICE": 0.75, "HD95": None}, starter=False, simulated=True),
     ]
 
 

@@ -47,7 +47,7 @@ def test_entry_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", [None, False])
 def test_what_is_not_said_is_not_marked(tmp_path: Path, flag: bool | None) -> None:
     entry = read_entries([save_metrics(tmp_path / "ours", starter=flag)])[0]
-    assert (entry.simulated, entry.starter) == (False, False)
+    assert (entry.simulated, entry.starter) == (False, flag)
 
 
 def test_entries_are_named_after_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

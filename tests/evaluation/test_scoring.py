@@ -43,6 +43,11 @@ def save_scoring_case(folder: Path, reference: Array, predicted: Array, mask: Ar
     )
 
 
+STRUCTURE_COLUMNS = ("HD95", "nsd", "nsd_surfel", "nsd_voxel", "DICE_strict", "HD95_strict", "n_structures", "n_missed")
+STRUCTURE_COLUMNS += ("n_spurious",)
+"""Columns of ARCHITECTURE that need a judge of structures: there, and null."""
+
+
 def test_row_by_hand(tmp_path: Path) -> None:
     reference, predicted = voxels(REFERENCE, -1000), voxels(PREDICTED, 3000)
     row = score_case(save_scoring_case(tmp_path, reference, predicted))
@@ -56,7 +61,7 @@ def test_row_by_hand(tmp_path: Path) -> None:
         "psnr": 10 * math.log10(4095**2 / mse),
         "ms_ssim": masked_ms_ssim(reference, predicted, MASK, (-1024.0, 3071.0)),
         "DICE": sum(dice.values()) / 5,
-        "HD95": None,
+        **dict.fromkeys(STRUCTURE_COLUMNS),
         **{f"dice_{tissue}": score for tissue, score in dice.items()},
         "dice_bone": 2 * 6 / (6 + 7),
         "mae_bone": (400 + 600) / 6,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +158,6 @@ def test_match_warns_of_what_is_extra() -> None:
     [
         (None, None),
         ({"models": {"a": {"starter": True}, "b": {"starter": False}}}, True),
-        ({"models": {"b": {"starter": False}}}, False),
         ({"models": {}}, None),
         ({"models": ["another", "program's"]}, None),
         ({"models": {"another": "program's"}}, None),
@@ -169,6 +170,22 @@ def test_notes_tell_starter_weights(tmp_path: Path, manifest: Any, expected: boo
     notes = read_notes(tmp_path, [case("1ABA001", tmp_path)])
     assert notes["starter"] is expected
     assert notes["prediction"] == (manifest if isinstance(manifest, dict) else {})
+
+
+def test_only_a_manifest_of_these_very_files_says_not_starter(tmp_path: Path) -> None:
+    """Predictions that were replaced since, or never listed, have unknown weights."""
+    sct = tmp_path / "1ABA001.mha"
+    sct.write_bytes(b"one")
+    scored = replace(case("1ABA001", tmp_path), prediction=sct)
+    row = {"case": "1ABA001", "sct_sha256": hashlib.sha256(b"one").hexdigest()}
+    manifest = {"models": {"b": {"starter": False}}, "cases": [row]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert read_notes(tmp_path, [scored])["starter"] is False
+    sct.write_bytes(b"two")
+    for rows in ([row], [], [{"case": "1ABA001"}]):
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "cases": rows}))
+        with pytest.warns(UserWarning, match=r"manifest\.json: does not describe these predictions"):
+            assert read_notes(tmp_path, [scored])["starter"] is None
 
 
 @pytest.mark.parametrize("ct", ["ct/1ABA001.mha", "Task1/AB/1ABA001/ct.mha", "1ABA001/ct.mha"])

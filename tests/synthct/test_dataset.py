@@ -146,8 +146,14 @@ def test_folder_without_a_case(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no case"):
         find_cases(tmp_path)
     (tmp_path / "1ABA001").mkdir()
-    with pytest.raises(InputError, match="holds no case"):
+    with pytest.raises(InputError, match="holds no case"), pytest.warns(UserWarning, match="1ABA001: holds no mr.mha"):
         find_cases(tmp_path)
+
+
+def test_stems_are_found_whatever_their_capitals(tmp_path: Path) -> None:
+    folder = save_case(tmp_path / "1ABA001")
+    (folder / "mr.mha").rename(folder / "MR.mha")
+    assert find_cases(tmp_path)[0].image == folder / "MR.mha"
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
@@ -159,6 +165,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 
 
 def test_real_data_have_cases(data_root: Path) -> None:
-    cases = find_cases(data_root)
+    with pytest.warns(UserWarning, match="sts-dicom/1EXA051: holds no mr.mha"):
+        cases = find_cases(data_root)
     assert cases
     assert all(case.image.is_file() and case.region is not None for case in cases)

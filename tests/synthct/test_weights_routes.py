@@ -45,11 +45,17 @@ def test_pair_leads_to_its_model(folder: Path, task: Task, region: Region | None
     assert _lead(folder, task, region) == folder / name
 
 
-@pytest.mark.parametrize(("task", "region"), [(Task.CBCT, Region.ABDOMEN), (Task.CBCT, None), (None, None)])
+@pytest.mark.parametrize(("task", "region"), [(Task.CBCT, Region.ABDOMEN), (None, None)])
 def test_pair_without_a_route(folder: Path, task: Task | None, region: Region | None) -> None:
     with pytest.raises(WeightsError, match="leads nowhere for") as caught:
         _lead(folder, task, region)
     assert f"'{task or '*'}/{region or '*'}'" in str(caught.value)
+
+
+def test_unknown_region_falls_back_to_a_model_of_its_task(folder: Path) -> None:
+    """CONTRACT 1.2: an unknown region never stops a run."""
+    with pytest.warns(UserWarning, match="region is unknown; falling back to deep/thorax"):
+        assert _lead(folder, Task.CBCT, None) == folder / "deep/thorax"
 
 
 @pytest.mark.parametrize("target", ["..", "../outside", "any/../../outside", "link"])
