@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.metrics import dice_of_counts, image_similarity, label_counts, masked_mae
+from evaluation.metrics import dice_of_counts, image_similarity, label_counts, masked_mae, masked_ssim
 from evaluation.segmenters.tissue import BONE, COMPACT_BONE, TISSUES, tissue_labels
 from evaluation.submission import ScoringCase
 from synthct.dataset import read_image, read_mask
@@ -42,8 +42,9 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
 
     Returns:
         `case`, the official names (mae in HU, psnr in dB, ms_ssim, DICE; HD95 is None until structures are segmented),
-        Dice per tissue, of bone as a whole, and the MAE in HU over the reference's bone and compact bone. DICE is the
-        mean over the tissues that the reference holds: the judge is `tissue`, and the result says so.
+        under synthrad2023 its ssim too; Dice per tissue, of bone as a whole, and the MAE in HU over the reference's bone
+        and compact bone. DICE is the mean over the tissues that the reference holds: the judge is `tissue`, and the
+        result says so.
 
     Raises:
         InputError: a file cannot be used, or the sCT lies on another grid than its CT.
@@ -58,8 +59,11 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
     require_same_grid(reference, prediction)
     mask = read_mask(case.mask, reference).voxels
     image = image_similarity(reference.voxels, prediction.voxels, mask, HU_RANGES[protocol])
-    for name in ("mae", "psnr", "ms_ssim"):
-        if getattr(image, name) is None:
+    similarity = {"mae": image.mae, "psnr": image.psnr, "ms_ssim": image.ms_ssim}
+    if protocol == "synthrad2023":
+        similarity["ssim"] = masked_ssim(reference.voxels, prediction.voxels, mask, HU_RANGES[protocol])
+    for name, score in similarity.items():
+        if score is None:
             warnings.warn(f"case {case.id}: {name} is undefined (null) and counts in no aggregate", stacklevel=2)
     labels = tissue_labels(reference.voxels, mask)
     predicted = tissue_labels(prediction.voxels, mask)
@@ -71,9 +75,7 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
         "case": str(case.id),
         "region": case.id.region.value,
         "task": case.id.task.value,
-        "mae": image.mae,
-        "psnr": image.psnr,
-        "ms_ssim": image.ms_ssim,
+        **similarity,
         "DICE": float(np.mean(present)) if present else None,
         **dict.fromkeys(NOT_YET),
         **{f"dice_{TISSUES[label]}": score for label, score in dice.items()},

@@ -15,7 +15,7 @@ from synthct.files import prepare_output_folder, write_text
 
 __all__ = ["evaluate"]
 
-SHOWN = ("mae", "psnr", "ms_ssim", "DICE", "dice_bone", "mae_compact_bone")
+SHOWN = ("mae", "psnr", "ssim", "ms_ssim", "DICE", "dice_bone", "mae_compact_bone")
 
 
 def evaluate(
@@ -68,5 +68,5 @@ def evaluate(
     }
     path = write_text(output / "metrics.json", json.dumps(metrics, indent=4, allow_nan=False) + "\n")
     means = aggregate(rows)
-    shown = [f"{name} {means[name]['mean']:.4g}" for name in SHOWN if means[name]["mean"] is not None]
-    tell(f"{len(rows)} cases: {', '.join(shown)}; details in {path}")
+    shown = [f"{name} {means[name]['mean']:.4g}" for name in SHOWN if name in means and means[name]["mean"] is not None]
+    tell(f"{len(rows)} case{'s' if len(rows) > 1 else ''}: {', '.join(shown)}; details in {path}")

@@ -3,6 +3,7 @@
 from evaluation.metrics.image import ImageSimilarity, image_similarity, masked_mae
 from evaluation.metrics.msssim import masked_ms_ssim
 from evaluation.metrics.overlap import dice_of_counts, dice_scores, label_counts
+from evaluation.metrics.ssim import masked_ssim
 
 __all__ = [
     "ImageSimilarity",
@@ -12,4 +13,5 @@ __all__ = [
     "label_counts",
     "masked_mae",
     "masked_ms_ssim",
+    "masked_ssim",
 ]
