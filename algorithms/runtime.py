@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -61,6 +62,12 @@ class Runtime:
             algorithm=self.about.name,
         )
         folder.require(files.task, files.region, force=self.force)
+        if not folder.card.covers(files.task, files.region):
+            warnings.warn(
+                f"--force: {files.task}, {files.region or 'unknown region'} lies outside what {folder.path} was "
+                "trained for; its sCT has no meaning",
+                stacklevel=2,
+            )
         self._chosen[key] = folder
         return folder
 

@@ -42,9 +42,9 @@ def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
 
     Returns:
         `case`, the official names (mae in HU, psnr in dB, ms_ssim, DICE; HD95 is None until structures are segmented),
-        under synthrad2023 its ssim too; Dice per tissue, of bone as a whole, and the MAE in HU over the reference's bone
-        and compact bone. DICE is the mean over the tissues that the reference holds: the judge is `tissue`, and the
-        result says so.
+        under synthrad2023 its ssim too; Dice per tissue, of bone as a whole, and the MAE in HU over the reference's
+        bone and compact bone. DICE is the mean over the tissues that the reference holds: the judge is `tissue`, and
+        the result says so.
 
     Raises:
         InputError: a file cannot be used, or the sCT lies on another grid than its CT.

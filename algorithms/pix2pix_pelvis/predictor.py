@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +18,9 @@ from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, load_tensors
 
 __all__ = ["ModelConfig", "Pix2PixPredictor", "load"]
+
+MOST_CLIPPED = 0.05
+"""Share of voxels inside the mask beyond the trained MR range from which a warning is given (inference)."""
 
 
 class ModelConfig(BaseModel):
@@ -48,6 +54,15 @@ class Pix2PixPredictor:
     def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
         """Translate one case; windows without a voxel of the mask are skipped, and MR beyond the edge is 0."""
         config = self._config
+        inside = case.image.voxels[case.mask.voxels > 0]
+        clipped = float(np.mean((inside < config.image.low) | (inside > config.image.high)))
+        if clipped > MOST_CLIPPED or inside.min() == inside.max():
+            warnings.warn(
+                f"{case.id}: MR values from {inside.min():g} to {inside.max():g} ({clipped:.0%} beyond "
+                f"{config.image.low:g} to {config.image.high:g}) are not those the model was trained on; its "
+                "HU will be wrong",
+                stacklevel=2,
+            )
         output = sweep(
             self._generator,
             config.image.apply(case.image.voxels),
@@ -58,7 +73,8 @@ class Pix2PixPredictor:
             wanted=case.mask.voxels > 0,
             advance=advance,
         )
-        return Prediction(case.image.with_voxels(finish_hu(config.ct.invert(output), case.mask.voxels)))
+        sct = case.image.with_voxels(finish_hu(config.ct.invert(output), case.mask.voxels))
+        return Prediction(sct, notes={"clipped_share": round(clipped, 4)})
 
 
 def load(model: ModelFolder, device: torch.device) -> Pix2PixPredictor:

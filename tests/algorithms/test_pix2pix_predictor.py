@@ -62,6 +62,7 @@ def by_hand(image: Array) -> Array:
     return np.asarray(output[:z, :y, :x] * 1000)
 
 
+@pytest.mark.filterwarnings("ignore:1PA001. MR values:UserWarning")
 @pytest.mark.parametrize("shape", [(4, 8, 8), (3, 8, 5), (1, 2, 8)])
 def test_prediction_by_hand(model: ModelFolder, shape: tuple[int, int, int]) -> None:
     case, inside = make_case(shape)
@@ -78,6 +79,7 @@ def test_prediction_by_hand(model: ModelFolder, shape: tuple[int, int, int]) -> 
     assert steps == [(1, 1)]
 
 
+@pytest.mark.filterwarnings("ignore:1PA001. MR values:UserWarning")
 def test_every_voxel_of_the_mask_comes_from_the_network(model: ModelFolder) -> None:
     """The windows of a larger volume: half a patch apart, those without a voxel of the mask left out."""
     case, inside = make_case((6, 14, 12))
@@ -119,3 +121,19 @@ def test_missing_tensor_is_refused(model: ModelFolder) -> None:
     card = model.card.model_dump(exclude={"sha256", "format"})
     with pytest.raises(WeightsError, match=r"tensors do not fit the network .*head\.weight"):
         load(save_model(model.path, tensors, half=False, **card), CPU)
+
+
+@pytest.mark.parametrize(("low", "high", "share"), [(-2000, -1, 1.0), (5000, 9000, 1.0), (700, 701, 0.0)])
+def test_mr_on_another_scale_is_warned_of(model: ModelFolder, low: int, high: int, share: float) -> None:
+    """All below the range, all above it, and a constant image."""
+    voxels = np.random.default_rng(3).integers(low, high, PATCH).astype(np.int16)
+    case = Case("1PA001", Task.MRI, Region.PELVIS, make_volume(voxels), make_volume(np.ones(PATCH, np.uint8)))
+    with pytest.warns(UserWarning, match=r"1PA001: MR values .* are not those the model was trained on"):
+        prediction = load(model, CPU).predict(case)
+    assert prediction.notes == {"clipped_share": share}
+
+
+def test_mr_on_the_trained_scale_is_not(model: ModelFolder) -> None:
+    voxels = np.random.default_rng(3).integers(0, 2000, PATCH).astype(np.int16)
+    case = Case("1PA001", Task.MRI, Region.PELVIS, make_volume(voxels), make_volume(np.ones(PATCH, np.uint8)))
+    assert load(model, CPU).predict(case).notes == {"clipped_share": 0.0}

@@ -176,7 +176,8 @@ def test_forced_case_is_marked(models: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="region AB; the case is mri, EX"):
         runtime(models / "belly").check([files])
     forced = runtime(models / "belly", force=True)
-    forced.predict(load_case(files), files)
+    with pytest.warns(UserWarning, match=r"--force: mri, EX lies outside what .*belly was trained for"):
+        forced.predict(load_case(files), files)
     assert [row["forced"] for row in forced.manifest()["cases"]] == [True]
 
 

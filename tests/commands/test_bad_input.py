@@ -211,6 +211,7 @@ def test_model_for_another_task_is_refused_unless_forced(tmp_path: Path) -> None
     require_clean_failure(outcome, 4, ["mri", "cbct", "--force"], output)
     forced = synthct("predict", "lookup-table", folder, output, "--starter", "--force")
     assert forced.code == 0, forced.err
+    assert "warning: --force: cbct, EX lies outside" in forced.err
     assert '"forced": true' in (output / "manifest.json").read_text()
 
 
