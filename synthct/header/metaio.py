@@ -202,10 +202,11 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
 
 
 def _split(path: Path, line: bytes) -> tuple[str, str]:
+    line = line.removesuffix(b"\r")
     try:
-        text = line.removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HeaderError(f"{path}: header line {quoted(line)}; expected text, 'Key = Value'") from error
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        text = line.decode("latin-1")  # DICOM's default beside ASCII, in tags that were copied as they are
     key, separator, value = text.partition("=")
     key, value = key.rstrip(" \t"), value.strip(" \t")
     if not separator or not _KEY.fullmatch(key):

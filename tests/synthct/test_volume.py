@@ -195,3 +195,12 @@ def test_a_folder_that_cannot_be_written_to_is_an_output_error() -> None:
             assert list(folder.iterdir()) == []
 
         in_child(write, unprivileged=True)
+
+
+def test_a_latin_1_tag_of_another_program_is_no_obstacle(tmp_path: Path) -> None:
+    """DICOM tags that were copied into a MetaIO header as they are: Müller in Latin-1."""
+    path = tmp_path / "mr.mha"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((2, 3, 4), np.int16)), str(path))
+    content = path.read_bytes().replace(b"ElementType", b"0010|0010 = M\xfcller\nElementType")
+    path.write_bytes(content)
+    assert read_volume(path).voxels.sum() == 24
