@@ -25,6 +25,7 @@ __all__ = [
     "find_file",
     "find_note",
     "load_case",
+    "mask_file",
     "read_image",
     "read_mask",
     "read_note",
@@ -139,12 +140,12 @@ def load_case(
     """
     header = read_header(files.image, voxel_limit=voxel_limit)
     reference_path = files.reference if with_reference else None
-    for path in (_mask_file(files) if mask is None else None, reference_path):
+    for path in (mask_file(files) if mask is None else None, reference_path):
         if path is not None:
             require_size(read_header(path, voxel_limit=voxel_limit), header.size, of=files.image)
     image = read_image(files.image, voxel_limit=voxel_limit)
     if mask is None:
-        mask = read_mask(_mask_file(files), image, voxel_limit=voxel_limit)
+        mask = read_mask(mask_file(files), image, voxel_limit=voxel_limit)
     else:
         require_same_grid(image, mask)
     reference = None
@@ -183,7 +184,12 @@ def read_mask(path: Path, image: Volume, *, voxel_limit: int = DEFAULT_VOXEL_LIM
     return replace(mask, voxels=inside.astype(np.uint8))
 
 
-def _mask_file(files: CaseFiles) -> Path:
+def mask_file(files: CaseFiles) -> Path:
+    """Return where a case's mask lies.
+
+    Raises:
+        InputError: it has none.
+    """
     if files.mask is None:
         expected = files.image.parent / "mask.mha"
         raise InputError(f"{files.image.parent}: case {files.id} has no mask; expected {expected} (or --mask auto)")

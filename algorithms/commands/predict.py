@@ -12,8 +12,8 @@ import typer
 
 from synthct.anatomy import Region, Task, parse_region
 from synthct.cli.console import make_progress, tell
-from synthct.dataset import Case, CaseFiles, find_cases, load_case, read_image
-from synthct.errors import InputError, UsageError
+from synthct.dataset import Case, CaseFiles, find_cases, load_case, mask_file, read_image
+from synthct.errors import UsageError
 from synthct.files import prepare_output_folder, write_text
 from synthct.grand_challenge.job import is_platform_folder, read_job
 from synthct.header import DEFAULT_VOXEL_LIMIT, read_header, require_size
@@ -106,11 +106,7 @@ def _check_headers(cases: list[CaseFiles], voxel_limit: int, *, auto_mask: bool)
         header = read_header(files.image, voxel_limit=voxel_limit)
         if auto_mask:
             continue
-        if files.mask is None:
-            raise InputError(
-                f"{files.image.parent}: case {files.id} has no mask file; expected mask.mha there (or --mask auto)"
-            )
-        require_size(read_header(files.mask, voxel_limit=voxel_limit), header.size, of=files.image)
+        require_size(read_header(mask_file(files), voxel_limit=voxel_limit), header.size, of=files.image)
 
 
 def _load(files: CaseFiles, voxel_limit: int, *, auto_mask: bool) -> Case:

@@ -52,9 +52,10 @@ def evaluate(
                 write_case_picture(case, ground_truth, output / f"{case.id}.png")
             progress.update(bar, advance=1)
     regions = sorted({row["region"] for row in rows})
+    means = aggregate(rows)
     metrics = {
         "results": rows,
-        "aggregates": aggregate(rows),
+        "aggregates": means,
         "aggregates_by_region": {
             region: aggregate([row for row in rows if row["region"] == region]) for region in regions
         },
@@ -67,6 +68,5 @@ def evaluate(
         "manifest": {"synthct": version("synthct"), **notes},
     }
     path = write_text(output / "metrics.json", json.dumps(metrics, indent=4, allow_nan=False) + "\n")
-    means = aggregate(rows)
     shown = [f"{name} {means[name]['mean']:.4g}" for name in SHOWN if name in means and means[name]["mean"] is not None]
     tell(f"{len(rows)} case{'s' if len(rows) > 1 else ''}: {', '.join(shown)}; details in {path}")
