@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
-setup_venv evaluation report dev
+setup_venv evaluation totalsegmentator report dev
 # two processes of one thread each: most tests start short processes or use tiny networks
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH=
 python -m pytest --numprocesses "${SYNTHCT_TEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -15,13 +15,16 @@ The limits in HU, and where they come from:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.segmenters.interface import LabelArray
 from synthct.errors import InputError
+from synthct.volume import Volume
 
 __all__ = [
     "AIR",
@@ -50,7 +53,7 @@ BONE = (SPONGY_BONE, COMPACT_BONE)
 """The labels whose union is bone: every voxel of 150 HU or more."""
 
 
-def tissue_labels(hu: npt.NDArray[Any], mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def tissue_labels(hu: npt.NDArray[Any], mask: npt.NDArray[Any]) -> LabelArray:
     """Tissue class of every voxel inside a mask.
 
     Args:
@@ -76,7 +79,7 @@ def tissue_labels(hu: npt.NDArray[Any], mask: npt.NDArray[Any]) -> npt.NDArray[n
 
 
 class TissueSegmenter:
-    """The segmenter interface on `tissue_labels`; it needs no weights and ignores the spacing."""
+    """The segmenter interface on `tissue_labels`; it needs no weights."""
 
     @property
     def name(self) -> str:
@@ -88,11 +91,15 @@ class TissueSegmenter:
         """The five tissues."""
         return TISSUES
 
-    def segment(
-        self,
-        volume_voxels_hu: npt.NDArray[Any],
-        spacing_zyx: tuple[float, float, float],
-        mask: npt.NDArray[Any],
-    ) -> npt.NDArray[np.uint8]:
-        """Tissue classes inside the mask; see `tissue_labels`."""
-        return tissue_labels(volume_voxels_hu, mask)
+    @property
+    def weights(self) -> str | None:
+        """None: thresholds need no weights."""
+        return None
+
+    def segment(self, image: Volume, mask: npt.NDArray[Any], *, case: str) -> LabelArray:
+        """Tissue classes inside the mask, (z, y, x); see `tissue_labels`."""
+        return tissue_labels(image.voxels, mask)
+
+    def segment_reference(self, image: Volume, mask: npt.NDArray[Any], given: Path | None, *, case: str) -> LabelArray:
+        """Tissue classes of the CT, (z, y, x); the given file holds other labels and is not looked at."""
+        return tissue_labels(image.voxels, mask)

@@ -17,7 +17,7 @@ from synthct.errors import MemoryLimitError, SynthCTError
 __all__ = ["build_app", "main"]
 
 COMMAND_GROUP = "synthct.commands"
-"""Entry points of this group are sub-commands: name = function with typer annotations."""
+"""Entry points of this group are sub-commands: name = function with typer annotations, or a typer.Typer of several."""
 TRACEBACK_VARIABLE = "SYNTHCT_TRACEBACK"
 
 HELP = "Synthetic CT from MR and cone-beam CT: predict, train, evaluate, rank. Not a medical device."
@@ -69,7 +69,11 @@ def build_app(words: Sequence[str]) -> typer.Typer:
             raise typer.Exit
 
     for point in sorted(chosen, key=lambda point: point.name):
-        app.command(point.name)(point.load())
+        loaded = point.load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=point.name)
+        else:
+            app.command(point.name)(loaded)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import evaluation.segmenters
 from evaluation.segmenters import Segmenter, TissueSegmenter, tissue_labels
 from evaluation.segmenters.tissue import BONE, LOWER_LIMITS, TISSUES
 from synthct.errors import InputError
+from synthct.volume import Geometry, Volume
 
 EXPECTED = {
     -32768: "air",
@@ -83,11 +85,16 @@ def test_the_segmenter_fulfils_the_interface() -> None:
     assert isinstance(segmenter, Segmenter)
     assert segmenter.name == "tissue"
     assert segmenter.labels == {1: "air", 2: "fat", 3: "soft_tissue", 4: "spongy_bone", 5: "compact_bone"}
+    assert segmenter.weights is None
     hu = np.arange(-1000, 1000, dtype=np.int16).reshape(10, 20, 10)
     mask = hu > -900
-    np.testing.assert_array_equal(segmenter.segment(hu, (3.0, 1.0, 1.0), mask), tissue_labels(hu, mask))
+    image = Volume(hu, Geometry((10, 20, 10)))
+    np.testing.assert_array_equal(segmenter.segment(image, mask, case="1ABA001"), tissue_labels(hu, mask))
+    given = Path("absent.mha")  # it holds other labels: the CT is segmented, the file never opened
+    reference = segmenter.segment_reference(image, mask, given, case="1ABA001")
+    np.testing.assert_array_equal(reference, tissue_labels(hu, mask))
 
 
 def test_all_names_exist() -> None:
-    assert sorted(evaluation.segmenters.__all__) == evaluation.segmenters.__all__
+    assert len(set(evaluation.segmenters.__all__)) == len(evaluation.segmenters.__all__) == 7
     assert all(hasattr(evaluation.segmenters, name) for name in evaluation.segmenters.__all__)
