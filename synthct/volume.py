@@ -55,14 +55,13 @@ class Geometry:
         return (self.spacing[2], self.spacing[1], self.spacing[0])
 
     def difference(self, other: Geometry) -> str | None:
-        """Say in words how two grids differ beyond GEOMETRY_TOLERANCE, or None where they agree."""
-        if self.size != other.size:
-            return f"size {_text(self.size)} against {_text(other.size)}"
+        """Say in words all that differs beyond GEOMETRY_TOLERANCE, this grid's value first; None where they agree."""
+        found = [f"size {_text(self.size)} against {_text(other.size)}"] if self.size != other.size else []
         for name in ("spacing", "origin", "direction"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if not np.allclose(mine, theirs, rtol=0.0, atol=GEOMETRY_TOLERANCE):
-                return f"{name} {_text(mine)} against {_text(theirs)}"
-        return None
+                found.append(f"{name} {_text(mine)} against {_text(theirs)}")
+        return "; ".join(found) or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,21 +161,14 @@ def require_same_grid(first: Volume, second: Volume) -> None:
     """Refuse two volumes of one case that do not lie on one grid.
 
     Raises:
-        GeometryError: naming both files and both values.
+        GeometryError: naming both files, and of size, spacing, origin and direction all that differ, in both.
     """
-    difference = first.geometry.difference(second.geometry)
+    difference = second.geometry.difference(first.geometry)
     if difference is not None:
         raise GeometryError(
             f"{second.path or 'volume'}: lies on another grid than {first.path or 'its image'}: "
-            f"{_swap(difference)}; expected equal grids (tolerance {GEOMETRY_TOLERANCE:g})"
+            f"{difference}; expected equal grids (tolerance {GEOMETRY_TOLERANCE:g})"
         )
-
-
-def _swap(difference: str) -> str:
-    """Turn 'name a against b' (first, second) into 'name b against a': the refused file comes first."""
-    head, _, theirs = difference.partition(" against ")
-    name, _, mine = head.partition(" ")
-    return f"{name} {theirs} against {mine}"
 
 
 def _text(values: tuple[float, ...] | tuple[int, ...]) -> str:

@@ -2,102 +2,141 @@
 
 from __future__ import annotations
 
-import json
-import uuid
+import shutil
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from synthct.anatomy import Task
 from synthct.cli.console import make_progress, tell
-from synthct.dataset import NOTE_NAME, Case, CaseFiles, find_cases, find_note, load_case, read_note
+from synthct.dataset import CaseFiles, find_cases, load_case
 from synthct.errors import InputError, UsageError
-from synthct.files import prepare_output_folder, write_text
-from synthct.volume import read_volume, write_volume
+from synthct.files import prepare_output_folder, staged_file
 
 __all__ = ["prepare"]
 
 Target = Literal["platform", "ground-truth"]
-NAMESPACE = uuid.UUID("8d0a1a52-52a5-4a39-9f0c-6b1a3f6b7f11")
-"""Namespace of the made-up uuids, so that the same case gets the same names each time."""
+MANIFEST = "manifest.json"
 
 
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Data set root, at any level of the tree.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="Where to write.")],
-    to: Annotated[Target, typer.Option(help="One /input folder per case, or ct/ mask/ segmentation/.")],
+    to: Annotated[
+        Target, typer.Option(help="One /input per case and predictions.json, or ct/ mask/ segmentation/ and a tarball.")
+    ],
     reference: Annotated[Literal["ct", "ct_def"], typer.Option(help="Which CT is the reference.")] = "ct",
+    registration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="How the reference was brought onto the image. By default: deformable (ct_def), none (simulated), "
+            "rigid (SynthRAD's ct), else unknown.",
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Flat folder of sCTs; they become the jobs' outputs, and DST an evaluation's /input."
+        ),
+    ] = None,
 ) -> None:
     """Lay a SynthRAD data set out as the platform does: inputs per case, or the evaluation's ground truth."""
-    inner, outer = target.resolve(), source.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise UsageError(f"{target}: lies in {source} or holds it; expected a folder apart from the data set")
+    if registration is not None and to != "ground-truth":
+        raise UsageError(f"--registration '{registration}' is for --to ground-truth; expected it there only")
+    if predictions is not None and to != "platform":
+        raise UsageError(f"--predictions {predictions} is for --to platform; expected it there only")
+    for other in (source, predictions):
+        if other is not None:
+            _require_apart(target, other)
     cases = find_cases(source, reference=reference)
-    if to == "ground-truth":
-        for files in cases:
-            if files.reference is None:
-                raise InputError(f"{files.image.parent}: case {files.id} has no {reference}.mha to score against")
-    prepare_output_folder(target)
-    with make_progress() as progress:
-        bar = progress.add_task(f"preparing {to}", total=len(cases))
-        for files in cases:
-            case = load_case(files, with_reference=to == "ground-truth")
-            if to == "platform":
-                _write_platform_case(case, files, target / files.id)
-            else:
-                _write_ground_truth(case, files, target)
-            progress.update(bar, advance=1)
-    if to == "ground-truth":
-        _carry_note(cases[0].image, target)
+    if to == "platform":
+        _write_platform(cases, target, _find_predictions(predictions, cases), manifest_of=predictions)
+    else:
+        _write_ground_truth(cases, target, reference, registration)
     tell(f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {target}")
 
 
-def _write_platform_case(case: Case, files: CaseFiles, folder: Path) -> None:
-    """One /input folder: uuid names, region.json, inputs.json with the upload names (CONTRACT 1.3, 2.3)."""
-    entries = []
-    sockets = (
-        (case.image, f"{case.task.stem}_{case.id}.mha", "mri-image" if case.task is Task.MRI else "cbct-image",
-         f"images/{case.task.value}"),
-        (case.mask, f"mask_{case.id}.mha", "body", "images/body"),
-    )  # fmt: skip
-    for number, (volume, upload, slug, relative_path) in enumerate(sockets, start=1):
-        name = str(uuid.uuid5(NAMESPACE, upload))
-        (folder / relative_path).mkdir(parents=True, exist_ok=True)
-        write_volume(volume, folder / relative_path / f"{name}.mha")
-        entries.append(_socket_value(slug, "Image", relative_path, number, image={"pk": name, "name": upload}))
-    title = files.region.title if files.region is not None else ""
-    write_text(folder / "region.json", json.dumps(title))
-    entries.append(_socket_value("region", "Value", "region.json", 3, value=title))
-    write_text(folder / "inputs.json", json.dumps(entries, indent=2))
+def _require_apart(target: Path, other: Path) -> None:
+    inner, outer = target.resolve(), other.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise UsageError(f"{target}: lies in {other} or holds it; expected a folder apart from it")
 
 
-def _socket_value(
-    slug: str,
-    super_kind: str,
-    relative_path: str,
-    number: int,
-    *,
-    image: dict[str, str] | None = None,
-    value: str | None = None,
-) -> dict[str, object]:
-    socket = {"slug": slug, "super_kind": super_kind, "relative_path": relative_path}
-    return {"socket": socket, "interface": socket, "image": image, "file": None, "value": value, "pk": 100 + number}
+def _find_predictions(folder: Path | None, cases: Sequence[CaseFiles]) -> dict[str, Path]:
+    """The sCT of each case by id; empty where no folder is given."""
+    if folder is None:
+        return {}
+    from synthct.grand_challenge.flat import find_flat_predictions
+
+    found, problems = find_flat_predictions(folder)
+    if problems:
+        raise InputError(problems[0].message)
+    by_id = {str(case): path for case, path in found.items()}
+    missing = [case.id for case in cases if case.id not in by_id]
+    if missing:
+        named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise InputError(f"{folder}: {len(missing)} of {len(cases)} cases have no sCT here: {named}")
+    extra = sorted(by_id.keys() - {case.id for case in cases})
+    if extra:
+        warnings.warn(f"{folder}: {len(extra)} sCTs are of no case and left out: {', '.join(extra[:5])}", stacklevel=2)
+    return by_id
 
 
-def _carry_note(image: Path, target: Path) -> None:
-    """Copy the data set's dataset.json, where it has one: simulated cases stay marked as such in the scores."""
-    note = find_note(image)
-    if note is not None:
-        write_text(target / NOTE_NAME, json.dumps(read_note(note), indent=2) + "\n")
+def _write_platform(
+    cases: Sequence[CaseFiles], target: Path, predictions: dict[str, Path], *, manifest_of: Path | None
+) -> None:
+    """DST/<case> is a run's /input, DST/<pk>/output its /output, and DST with predictions.json an evaluation's."""
+    from synthct.grand_challenge.layout import job_of, place_prediction, require_room, write_case_input
+    from synthct.grand_challenge.submission import JOBS_NAME, write_predictions_json
+
+    jobs = {files.id: job_of(files) for files in cases}
+    for case in predictions.keys() & jobs.keys():
+        require_room(jobs[case], target)
+    prepare_output_folder(target)
+    with make_progress() as progress:
+        for files in progress.track(cases, description="preparing platform"):
+            job = jobs[files.id]
+            write_case_input(load_case(files, with_reference=False), job, target / files.id)
+            (target / job.pk / "output").mkdir(parents=True, exist_ok=True)
+            if files.id in predictions:
+                place_prediction(predictions[files.id], job, target)
+    if manifest_of is not None:
+        _carry_manifest(manifest_of / MANIFEST, target / MANIFEST)
+    write_predictions_json(target / JOBS_NAME, jobs.values())
 
 
-def _write_ground_truth(case: Case, files: CaseFiles, folder: Path) -> None:
-    """ct/, mask/ and, where the data set has one, segmentation/, each <id>.mha (CONTRACT 3.1)."""
-    volumes = {"ct": case.reference, "mask": case.mask}
-    if files.segmentation is not None:
-        volumes["segmentation"] = read_volume(files.segmentation)
-    for name, volume in volumes.items():
-        if volume is not None:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            write_volume(volume, folder / name / f"{case.id}.mha")
+def _carry_manifest(source: Path, target: Path) -> None:
+    """Keep the manifest with the sCTs that it describes: it says whether starter weights made them."""
+    if source.is_file():
+        with staged_file(target) as staged:
+            shutil.copyfile(source, staged)
+    else:
+        target.unlink(missing_ok=True)  # an earlier run's, of other sCTs
+
+
+def _write_ground_truth(cases: Sequence[CaseFiles], target: Path, reference: str, registration: str | None) -> None:
+    from synthct.grand_challenge.ground_truth import (
+        TARBALL_NAME,
+        ground_truth_files,
+        pack_ground_truth,
+        require_no_others,
+        write_ground_truth,
+        write_note,
+    )
+
+    for files in cases:
+        if files.reference is None:
+            raise InputError(f"{files.image.parent}: case {files.id} has no {reference}.mha to score against")
+    require_no_others(cases, target)
+    prepare_output_folder(target)
+    (target / TARBALL_NAME).unlink(missing_ok=True)  # until the new one is whole, there is none
+    write_note(cases, target, reference=reference, registration=registration)  # first: no case is ever without it
+    names = ground_truth_files(cases)
+    with make_progress() as progress:
+        for files in progress.track(cases, description="preparing ground-truth"):
+            write_ground_truth(load_case(files), files, target)
+        bar = progress.add_task("packing", total=len(names))
+        pack_ground_truth(target, names, advance=lambda: progress.update(bar, advance=1))

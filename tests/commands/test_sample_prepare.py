@@ -164,7 +164,7 @@ def test_run_on_the_platform_input_equals_predict(laid: Laid, tmp_path: Path) ->
 
 def test_ground_truth_is_laid_out_by_id(laid: Laid) -> None:
     cases = ("1EXA001", "1EXA002")
-    expected = ["dataset.json", *(f"{stem}/{case}.mha" for stem in STEMS for case in cases)]
+    expected = ["dataset.json", "ground_truth.tar.gz", *(f"{stem}/{case}.mha" for stem in STEMS for case in cases)]
     assert files_only(laid.truth) == sorted(expected)
     for case, seed in zip(cases, (1, 2), strict=True):
         phantom = limb(seed=seed)
@@ -179,13 +179,15 @@ def test_ground_truth_scores_as_the_data_set_and_stays_simulated(laid: Laid, tmp
     content = []
     for truth in (laid.truth, laid.data):
         output = tmp_path / truth.name
-        outcome = synthct("evaluate", laid.predictions, truth, output)
+        outcome = synthct("evaluate", laid.predictions, truth, output, "--segmenter", "tissue")
         assert outcome.code == 0, outcome.err
         content.append(json.loads((output / "metrics.json").read_text()))
     assert content[0]["results"] == content[1]["results"]
     assert [row["case"] for row in content[0]["results"]] == ["1EXA001", "1EXA002"]
     assert [(scores["simulated"], scores["starter"]) for scores in content] == [(True, True), (True, True)]
-    assert content[0]["manifest"]["dataset"] == {"simulated": True, "seed": 1}
+    note = {"simulated": True, "seed": 1}
+    assert content[0]["manifest"]["dataset"] == {**note, "reference": "ct", "registration": "none"}
+    assert content[1]["manifest"]["dataset"] == note
 
 
 def test_prepare_repeats_its_uuids_and_tells_cbct(laid: Laid, tmp_path: Path) -> None:

@@ -1,214 +1,132 @@
-"""Which file belongs to which case: by id, complete, each once; and what both sides say of themselves."""
+"""Predictions of both phases matched with their references: what cannot be scored is told, the others are kept."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from builders import save_case, save_image
+from builders import save_image
+from submission_files import SCT_FOLDER, forge_job, save_jobs
 
-from evaluation.submission import ScoringCase, find_predictions, find_references, match, read_notes
+from evaluation.submission import Problem, ScoringCase, Submission, find_predictions, match
 from synthct.anatomy import CaseId
-from synthct.errors import InputError, UsageError
+from synthct.errors import InputError
 
 
-def ids(cases: list[ScoringCase]) -> list[str]:
+def case(text: str) -> ScoringCase:
+    return ScoringCase(CaseId.parse(text), Path("ct") / f"{text}.mha", Path("mask") / f"{text}.mha")
+
+
+def submission(*texts: str, problems: Sequence[Problem] = ()) -> Submission:
+    return Submission({CaseId.parse(text): Path(f"{text}.mha") for text in texts}, tuple(problems))
+
+
+def ids(cases: Sequence[ScoringCase]) -> list[str]:
     return [str(case.id) for case in cases]
 
 
-def case(text: str, folder: Path = Path("nowhere")) -> ScoringCase:
-    return ScoringCase(CaseId.parse(text), folder / "ct.mha", folder / "mask.mha")
-
-
-@pytest.fixture
-def laid_out(tmp_path: Path) -> Path:
-    """A ground truth of two cases in ct/ and mask/; one of them has a segmentation."""
-    root = tmp_path / "ground_truth"
-    for name in ("1HNA002", "1ABA001"):
-        save_image(root / "ct" / f"{name}.mha")
-        save_image(root / "mask" / f"{name}.mha")
-    save_image(root / "segmentation" / "1ABA001.mha")
-    return root
-
-
-def test_references_of_a_data_set(tmp_path: Path) -> None:
-    save_case(tmp_path / "Task1" / "HN" / "1HNA002")
-    brain = save_case(
-        tmp_path / "Task2" / "brain" / "2BA001", suffix=".nii.gz", segmentation=np.ones((3, 4, 5), np.uint8)
-    )
-    found = find_references(tmp_path)
-    assert ids(found) == ["1HNA002", "2BA001"]
-    assert found[1] == ScoringCase(
-        CaseId.parse("2BA001"), brain / "ct.nii.gz", brain / "mask.nii.gz", brain / "segmentation.nii.gz"
-    )
-    assert (found[0].segmentation, found[0].prediction) == (None, None)
-    assert ids(find_references(tmp_path / "Task1")) == ["1HNA002"]
-    assert ids(find_references(brain)) == ["2BA001"]
-
-
-def test_references_in_ct_and_mask_folders(laid_out: Path) -> None:
-    found = find_references(laid_out)
-    assert ids(found) == ["1ABA001", "1HNA002"]
-    assert found[0] == ScoringCase(
-        CaseId.parse("1ABA001"),
-        laid_out / "ct" / "1ABA001.mha",
-        laid_out / "mask" / "1ABA001.mha",
-        laid_out / "segmentation" / "1ABA001.mha",
-    )
-    assert found[1].segmentation is None
-
-
-@pytest.mark.parametrize("stem", ["ct", "mask"])
-def test_data_set_case_without_ct_or_mask(tmp_path: Path, stem: str) -> None:
-    (save_case(tmp_path / "1ABA001") / f"{stem}.mha").unlink()
-    with pytest.raises(InputError, match=rf"case 1ABA001 has no {stem}\.mha"):
-        find_references(tmp_path)
-
-
-def test_ground_truth_that_is_incomplete(laid_out: Path) -> None:
-    (laid_out / "mask" / "1HNA002.mha").unlink()
-    with pytest.raises(InputError, match=r"mask: holds no mask for case 1HNA002; expected 1HNA002\.mha"):
-        find_references(laid_out)
-    (laid_out / "mask").rename(laid_out / "masks")
-    with pytest.raises(InputError, match="mask: no such folder"):
-        find_references(laid_out)
-
-
-def test_ground_truth_without_any_case(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
-        find_references(tmp_path / "missing")
-    with pytest.raises(InputError, match="holds no case"):
-        find_references(tmp_path)
-    for name in ("ct", "mask"):
-        (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match="ct: holds no CT"):
-        find_references(tmp_path)
-
-
-def test_predictions_by_the_id_in_their_names(tmp_path: Path) -> None:
-    names = ["sct_1HNA001.mha", "1abA002.mha", "2PC045.nii.gz"]
-    for name in [*names, "._1THA001.mha", "manifest.json", "notes.txt", "spread/1HNA001.mha", "nested/1THA009.mha"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"no voxel is read here")
+@pytest.mark.parametrize("top", ["", "team/"])
+def test_a_flat_folder(tmp_path: Path, top: str) -> None:
+    for name in ("1ABA001.mha", "sct_1HNA001.nii.gz"):
+        save_image(tmp_path / f"{top}{name}")
     found = find_predictions(tmp_path)
-    assert {str(key): path for key, path in found.items()} == {
-        "1HNA001": tmp_path / "sct_1HNA001.mha",
-        "1ABA002": tmp_path / "1abA002.mha",
-        "2PC045": tmp_path / "2PC045.nii.gz",
+    assert {str(case): path for case, path in found.predictions.items()} == {
+        "1ABA001": tmp_path / f"{top}1ABA001.mha",
+        "1HNA001": tmp_path / f"{top}sct_1HNA001.nii.gz",
     }
+    assert (found.problems, found.kind) == ((), "flat")
 
 
-def test_predictions_that_cannot_be_told(tmp_path: Path) -> None:
+def test_an_algorithm_phase_is_told_by_its_file(tmp_path: Path) -> None:
+    save_jobs(tmp_path, forge_job("a1", "1ABA001"), forge_job("b2", "1ABA002", status="Failed"))
+    save_image(tmp_path / "1HNA001.mha")
+    found = find_predictions(tmp_path)
+    (path,) = found.predictions.values()
+    assert path.parent == tmp_path / "a1" / SCT_FOLDER
+    assert found.kind == "algorithm phase"
+    assert [problem.case for problem in found.problems] == ["1ABA002"]
+
+
+def test_an_algorithm_phase_never_falls_back_to_a_flat_folder(tmp_path: Path) -> None:
+    save_image(tmp_path / "1ABA001.mha")
+    (tmp_path / "predictions.json").symlink_to("nowhere.json")
+    with pytest.raises(InputError, match=r"predictions\.json: is no file"):
+        find_predictions(tmp_path)
+
+
+def test_what_is_no_submission_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         find_predictions(tmp_path / "missing")
-    save_image(tmp_path / "nested" / "1ABA001.mha")
-    with pytest.raises(InputError, match="holds no prediction"):
-        find_predictions(tmp_path)
-    save_image(tmp_path / "patient7.mha")
-    with pytest.raises(InputError, match=r"patient7\.mha: its name holds no case id"):
-        find_predictions(tmp_path)
-
-
-def test_one_case_twice_names_both_files(tmp_path: Path) -> None:
-    save_image(tmp_path / "1ABA001.mha")
-    save_image(tmp_path / "sct_1ABA001.nii.gz")
-    with pytest.raises(InputError, match=r"sct_1ABA001\.nii\.gz: case 1ABA001 stands twice; also as 1ABA001\.mha"):
-        find_predictions(tmp_path)
-
-
-def test_algorithm_phase_is_refused_for_now(tmp_path: Path) -> None:
-    (tmp_path / "predictions.json").write_text("[]")
-    with pytest.raises(UsageError, match=r"predictions\.json"):
+    with pytest.raises(InputError, match=r"holds no prediction \(it is empty\)"):
         find_predictions(tmp_path)
 
 
 def test_match_gives_each_reference_its_prediction() -> None:
     references = [case("1ABA001"), case("1HNA001")]
-    predictions = {CaseId.parse("1HNA001"): Path("b.mha"), CaseId.parse("1ABA001"): Path("a.mha")}
-    matched = match(references, predictions)
+    matched, problems = match(references, submission("1HNA001", "1ABA001"))
     assert [(str(found.id), found.prediction) for found in matched] == [
-        ("1ABA001", Path("a.mha")),
-        ("1HNA001", Path("b.mha")),
+        ("1ABA001", Path("1ABA001.mha")),
+        ("1HNA001", Path("1HNA001.mha")),
     ]
     assert matched[0].ct == references[0].ct
+    assert problems == ()
 
 
-def test_match_names_what_is_missing() -> None:
-    references = [case(f"1ABA00{number}") for number in range(1, 9)]
-    with pytest.raises(InputError, match=r"^1 of 8 cases have no prediction: 1ABA008$"):
-        match(references, {reference.id: Path("a.mha") for reference in references[:7]})
-    with pytest.raises(InputError, match=r"^7 of 8 .*: 1ABA002, 1ABA003, 1ABA004, 1ABA005, 1ABA006 \.\.\.$"):
-        match(references, {references[0].id: Path("a.mha")})
+def test_match_names_each_case_that_is_missing_and_keeps_the_others() -> None:
+    references = [case(f"1ABA00{number}") for number in range(1, 5)]
+    matched, problems = match(references, submission("1ABA003", "1ABA001"))
+    assert ids(matched) == ["1ABA001", "1ABA003"]
+    assert problems == tuple(
+        Problem(text, f"case {text} has no prediction; expected its sCT as {text}.mha")
+        for text in ("1ABA002", "1ABA004")
+    )
+
+
+def test_match_says_what_an_algorithm_phase_lacks() -> None:
+    jobs = Submission(submission("1ABA001").predictions, (), "algorithm phase")
+    _, problems = match([case("1ABA001"), case("1ABA002")], jobs)
+    assert [problem.message for problem in problems] == [
+        "case 1ABA002 has no prediction; expected a job of it in predictions.json"
+    ]
+
+
+def test_match_tells_each_problem_once_in_the_order_of_the_cases() -> None:
+    told = (Problem(None, "patient7.mha: no id"), Problem("1ABA003", "twice"), Problem("1ABA002", "failed"))
+    references = [case(f"1ABA00{number}") for number in range(1, 5)]
+    matched, problems = match(references, submission("1ABA001", problems=told))
+    assert ids(matched) == ["1ABA001"]
+    assert [problem.case for problem in problems] == ["1ABA002", "1ABA003", "1ABA004", None]
+    assert [problem.message for problem in problems[:2]] == ["failed", "twice"]
 
 
 def test_match_warns_of_what_is_extra() -> None:
-    known = case("1ABA001")
     with pytest.warns(UserWarning, match="1 predictions have no reference .* 1THA001"):
-        matched = match([known], {known.id: Path("a.mha"), CaseId.parse("1THA001"): Path("b.mha")})
-    assert ids(matched) == ["1ABA001"]
+        matched, problems = match([case("1ABA001")], submission("1ABA001", "1THA001"))
+    assert (ids(matched), problems) == (["1ABA001"], ())
 
 
-@pytest.mark.parametrize(
-    ("manifest", "expected"),
-    [
-        (None, None),
-        ({"models": {"a": {"starter": True}, "b": {"starter": False}}}, True),
-        ({"models": {}}, None),
-        ({"models": ["another", "program's"]}, None),
-        ({"models": {"another": "program's"}}, None),
-        (["another program's"], None),
-    ],
-)
-def test_notes_tell_starter_weights(tmp_path: Path, manifest: Any, expected: bool | None) -> None:
-    if manifest is not None:
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    notes = read_notes(tmp_path, [case("1ABA001", tmp_path)])
-    assert notes["starter"] is expected
-    assert notes["prediction"] == (manifest if isinstance(manifest, dict) else {})
+def test_match_without_any_case_to_score() -> None:
+    references = [case("1ABA001"), case("1ABA002")]
+    with pytest.raises(InputError, match=r"^none of 2 cases can be scored; first: case 1ABA001 has no prediction"):
+        match(references, submission("1THA001"))
+    told = (Problem(None, "predictions.json: job 1 of 1: its pk is null"),)
+    with pytest.raises(InputError, match=r"none of 1 cases .* first: case 1ABA001"):
+        match(references[:1], submission(problems=told))
 
 
-def test_only_a_manifest_of_these_very_files_says_not_starter(tmp_path: Path) -> None:
-    """Predictions that were replaced since, or never listed, have unknown weights."""
-    sct = tmp_path / "1ABA001.mha"
-    sct.write_bytes(b"one")
-    scored = replace(case("1ABA001", tmp_path), prediction=sct)
-    row = {"case": "1ABA001", "sct_sha256": hashlib.sha256(b"one").hexdigest()}
-    manifest = {"models": {"b": {"starter": False}}, "cases": [row]}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert read_notes(tmp_path, [scored])["starter"] is False
-    sct.write_bytes(b"two")
-    for rows in ([row], [], [{"case": "1ABA001"}]):
-        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "cases": rows}))
-        with pytest.warns(UserWarning, match=r"manifest\.json: does not describe these predictions"):
-            assert read_notes(tmp_path, [scored])["starter"] is None
+def test_both_kinds_to_the_end(tmp_path: Path) -> None:
+    """Two good cases, one that stands twice, one that is missing: the same outcome in both phases."""
+    references = [case(f"1ABA00{number}") for number in range(1, 5)]
+    for name in ("1ABA001.mha", "1aba003.mha", "1ABA002.mha", "sct_1ABA002.mha"):
+        save_image(tmp_path / "flat" / name)
+    jobs = [("d4", "1ABA003"), ("a1", "1ABA001"), ("b2", "1ABA002"), ("c3", "1aba002")]
+    save_jobs(tmp_path / "jobs", *(forge_job(pk, text) for pk, text in jobs))
+    for name in ("flat", "jobs"):
+        matched, problems = match(references, find_predictions(tmp_path / name))
+        assert ids(matched) == ["1ABA001", "1ABA003"]
+        assert [problem.case for problem in problems] == ["1ABA002", "1ABA004"]
 
 
-@pytest.mark.parametrize("ct", ["ct/1ABA001.mha", "Task1/AB/1ABA001/ct.mha", "1ABA001/ct.mha"])
-def test_notes_tell_simulated_data(tmp_path: Path, ct: str) -> None:
-    folder = (tmp_path / "data" / ct).parent
-    folder.mkdir(parents=True)
-    (tmp_path / "data" / "dataset.json").write_text('{"simulated": true, "seed": 7}')
-    notes = read_notes(tmp_path, [case("1THA001", tmp_path / "other"), case("1ABA001", folder)])
-    assert notes["simulated"] is True
-    assert notes["dataset"] == {"simulated": True, "seed": 7}
-    real = read_notes(tmp_path, [case("1THA001", tmp_path / "other")])
-    assert (real["simulated"], real["dataset"]) == (False, {})
-
-
-def test_one_simulated_data_set_marks_them_all(tmp_path: Path) -> None:
-    for name, simulated in (("a", False), ("b", True)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "dataset.json").write_text(json.dumps({"simulated": simulated, "name": name}))
-    notes = read_notes(tmp_path, [case("1ABA001", tmp_path / "a"), case("1ABA002", tmp_path / "b")])
-    assert (notes["simulated"], notes["dataset"]["name"]) == (True, "b")
-
-
-def test_broken_notes_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"manifest\.json: cannot be read as JSON"):
-        read_notes(tmp_path, [])
+def test_a_problem_is_one_line() -> None:
+    assert Problem("1ABA001", "two\nlines and \t a tab").message == "two lines and a tab"
