@@ -1,5 +1,6 @@
-"""Image and overlap metrics of the evaluation; each function's docstring defines its quantity and its empty cases."""
+"""Image and structure metrics of the evaluation; each function's docstring defines its quantity and its empty cases."""
 
+from evaluation.metrics.agreement import StructureAgreement, StructureScore, score_structures, structure_agreement
 from evaluation.metrics.image import ImageSimilarity, image_similarity, masked_mae
 from evaluation.metrics.msssim import masked_ms_ssim
 from evaluation.metrics.overlap import dice_of_counts, dice_scores, label_counts
@@ -7,6 +8,8 @@ from evaluation.metrics.ssim import masked_ssim
 
 __all__ = [
     "ImageSimilarity",
+    "StructureAgreement",
+    "StructureScore",
     "dice_of_counts",
     "dice_scores",
     "image_similarity",
@@ -14,4 +17,6 @@ __all__ = [
     "masked_mae",
     "masked_ms_ssim",
     "masked_ssim",
+    "score_structures",
+    "structure_agreement",
 ]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics.arrays import in_memory_order, require_same_volume
-from evaluation.metrics.msssim import masked_ms_ssim
+from evaluation.metrics.arrays import in_memory_order, in_threads, require_same_volume
+from evaluation.metrics.msssim import both_ms_ssim
 from synthct.errors import InputError, UsageError
 
 __all__ = ["ImageSimilarity", "image_similarity", "masked_mae"]
@@ -33,11 +33,14 @@ class ImageSimilarity:
             the official program gives infinity there, which JSON cannot hold.
         ms_ssim: masked five-level structural similarity, 0 to 1, higher is better. 1.0 for identical images; None for
             an empty mask and where no mask voxel survives the 3-voxel crop at some level (see `msssim`).
+        ms_ssim_strict: the same as it was meant, with luminance at the coarsest level alone (see `both_ms_ssim`); None
+            unless it was asked for.
     """
 
     mae: float | None
     psnr: float | None
     ms_ssim: float | None
+    ms_ssim_strict: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class _Differences:
 
 
 def image_similarity(
-    reference: Array, prediction: Array, mask: Array, hu_range: tuple[float, float] = (-1024.0, 3071.0)
+    reference: Array,
+    prediction: Array,
+    mask: Array,
+    hu_range: tuple[float, float] = (-1024.0, 3071.0),
+    threads: int | None = None,
+    *,
+    strict: bool = False,
 ) -> ImageSimilarity:
     """MAE, PSNR and MS-SSIM inside a mask, with the official values of SynthRAD2025 (CONTRACT 3.2 and 3.3).
 
@@ -60,27 +69,31 @@ def image_similarity(
         mask: voxels > 0 count; same shape and axis order. What lies outside is never looked at.
         hu_range: the range to which PSNR and MS-SSIM clip; the evaluation of 2025 uses [-1024, 3071], its metrics
             repository [-1024, 3000].
+        threads: how many work at a time; None for as many as there are processors. The values do not depend on it.
+        strict: compute `ms_ssim_strict` as well.
 
     Returns:
-        The three values; all None for an empty mask.
+        The values; all None for an empty mask.
 
     Raises:
         InputError: shapes that differ, arrays that are not three-dimensional, NaN or infinity inside the mask.
-        UsageError: a range that is not finite and increasing.
+        UsageError: a range that is not finite and increasing, or fewer than one thread.
     """
     low, high = hu_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UsageError(f"HU range [{low:g}, {high:g}]: expected two finite values in increasing order")
     require_same_volume(reference=reference, prediction=prediction, mask=mask)
     reference, prediction, mask = in_memory_order(reference, prediction, mask)
-    sums = _differences(reference, prediction, mask, hu_range)
+    sums = _differences(reference, prediction, mask, hu_range, threads)
     if sums.count == 0:
         return ImageSimilarity(mae=None, psnr=None, ms_ssim=None)
     mse = sums.squared / sums.count
+    ms_ssim, ms_ssim_strict = both_ms_ssim(reference, prediction, mask, hu_range, threads, strict=strict)
     return ImageSimilarity(
         mae=_finite_mean(sums.absolute, sums.count),
         psnr=10.0 * math.log10((high - low) ** 2 / mse) if mse > 0.0 else None,
-        ms_ssim=masked_ms_ssim(reference, prediction, mask, hu_range),
+        ms_ssim=ms_ssim,
+        ms_ssim_strict=ms_ssim_strict,
     )
 
 
@@ -92,28 +105,35 @@ def masked_mae(reference: Array, prediction: Array, where: Array) -> float | Non
     """
     require_same_volume(reference=reference, prediction=prediction, where=where)
     reference, prediction, where = in_memory_order(reference, prediction, where)
-    sums = _differences(reference, prediction, where, None)
+    sums = _differences(reference, prediction, where, None, None)
     return _finite_mean(sums.absolute, sums.count)
 
 
 def _differences(
-    reference: Array, prediction: Array, mask: Array, hu_range: tuple[float, float] | None
+    reference: Array, prediction: Array, mask: Array, hu_range: tuple[float, float] | None, threads: int | None
 ) -> _Differences:
     """One pass over the planes; without a range the squares are left at 0. Sums of integers are exact."""
-    absolute, squared, count = 0.0, 0.0, 0
-    for g_plane, p_plane, mask_plane in zip(reference, prediction, mask, strict=True):
-        chosen = mask_plane > 0
-        g = g_plane[chosen].astype(np.float64)
-        p = p_plane[chosen].astype(np.float64)
-        _require_finite(reference=g, prediction=p)
-        count += g.size
-        with np.errstate(over="ignore"):
+
+    def plane_sums(plane: int) -> tuple[float, float, int]:
+        chosen = mask[plane] > 0
+        g = reference[plane][chosen].astype(np.float64)
+        p = prediction[plane][chosen].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
             difference = g - p
-            absolute += float(np.abs(difference, out=difference).sum())
-        if hu_range is not None:
-            np.subtract(g.clip(*hu_range, out=g), p.clip(*hu_range, out=p), out=difference)
-            squared += float(np.square(difference, out=difference).sum())
-    return _Differences(absolute=absolute, squared=squared, count=count)
+            absolute = float(np.abs(difference, out=difference).sum())
+        if not math.isfinite(absolute):
+            _require_finite(reference=g, prediction=p)
+        if hu_range is None:
+            return absolute, 0.0, g.size
+        np.subtract(g.clip(*hu_range, out=g), p.clip(*hu_range, out=p), out=difference)
+        return absolute, float(np.square(difference, out=difference).sum()), g.size
+
+    planes = in_threads(plane_sums, range(len(reference)), threads)
+    return _Differences(
+        absolute=sum(absolute for absolute, _, _ in planes),
+        squared=sum(squared for _, squared, _ in planes),
+        count=sum(count for _, _, count in planes),
+    )
 
 
 def _finite_mean(total: float, count: int) -> float | None:

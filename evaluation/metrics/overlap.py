@@ -16,6 +16,9 @@ __all__ = ["LARGEST_LABEL", "dice_of_counts", "dice_scores", "label_counts"]
 LARGEST_LABEL = 1023
 """Label values above it are refused; TotalSegmentator's end at 117."""
 
+_MOST_RUNS = 1 << 20
+"""Runs that are kept before they are summed up; a limit on memory, noise has a run per voxel."""
+
 Array = npt.NDArray[Any]
 Counts = npt.NDArray[np.int64]
 
@@ -41,15 +44,37 @@ def label_counts(reference: Array, prediction: Array) -> Counts:
     largest = max(_largest_label("reference", reference), _largest_label("prediction", prediction))
     size = largest + 1
     counts = np.zeros(size * size, dtype=np.int64)
+    waiting: list[tuple[Counts, Counts]] = []
+    entries = 0
     for r_plane, p_plane in zip(*in_memory_order(reference, prediction), strict=True):
-        pairs = r_plane.astype(np.uint32).ravel()
-        pairs *= np.uint32(size)
-        pairs += p_plane.ravel().astype(np.uint32)
-        starts = np.flatnonzero(pairs[1:] != pairs[:-1]) + 1
-        edges = np.concatenate(([0], starts, [pairs.size]))
-        voxels = np.bincount(pairs[edges[:-1]], weights=np.diff(edges), minlength=counts.size)
-        counts += voxels.astype(np.int64)
+        runs = _runs(r_plane.ravel(), p_plane.ravel(), size)
+        waiting.append(runs)
+        entries += runs[0].size
+        if entries > _MOST_RUNS:
+            counts += _run_totals(waiting, counts.size)
+            waiting, entries = [], 0
+    if waiting:
+        counts += _run_totals(waiting, counts.size)
     return counts.reshape(size, size)
+
+
+def _runs(reference: Array, prediction: Array, size: int) -> tuple[Counts, Counts]:
+    """Value r * size + p and length of each run of voxels in which neither map changes; both maps are flat."""
+    changes = reference[1:] != reference[:-1]
+    changes |= prediction[1:] != prediction[:-1]
+    starts = np.flatnonzero(changes)
+    starts += 1
+    starts = np.concatenate(([0], starts)) if reference.size else starts
+    pairs = reference[starts].astype(np.int64)
+    pairs *= size
+    pairs += prediction[starts].astype(np.int64)
+    return pairs, np.diff(starts, append=reference.size)
+
+
+def _run_totals(runs: list[tuple[Counts, Counts]], size: int) -> Counts:
+    """Voxels per pair of labels; exact, as float64 holds every count."""
+    pairs, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    return np.bincount(pairs, weights=lengths, minlength=size).astype(np.int64)
 
 
 def dice_of_counts(counts: Counts, labels: Iterable[int]) -> dict[int, float | None]:

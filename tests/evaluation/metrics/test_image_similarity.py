@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 import evaluation.metrics
 from evaluation.metrics import ImageSimilarity, image_similarity, masked_mae
+from evaluation.metrics.arrays import in_threads
 from synthct.errors import InputError, UsageError
 
 Array = npt.NDArray[Any]
@@ -175,6 +178,63 @@ def test_mae_and_psnr_equal_the_formula(g: Array, p: Array, mask: Array) -> None
     mse = ((g.clip(-1024, 3071).astype(float) - p.clip(-1024, 3071)) ** 2)[inside].mean()
     assert found.psnr == (pytest.approx(10 * np.log10(4095**2 / mse)) if mse else None)
     assert image_similarity(p, g, mask).mae == found.mae
+
+
+@pytest.mark.parametrize("shape", [(100, 80, 40), (128, 112, 104), (3, 260, 101)])
+def test_the_number_of_threads_changes_no_bit(shape: Shape) -> None:
+    arrays = golden_pair("smooth", shape)
+    alone = image_similarity(*arrays, threads=1)
+    for threads in (2, 3, 8, None):
+        assert image_similarity(*arrays, threads=threads) == alone
+
+
+def test_threads_must_be_meant() -> None:
+    arrays = golden_pair("hash", (10, 10, 10))
+    for threads in (0, -2):
+        with pytest.raises(UsageError, match=f"{threads} threads: expected at least 1"):
+            image_similarity(*arrays, threads=threads)
+
+
+def test_infinity_in_both_images_is_refused_too() -> None:
+    g, p, mask = golden_pair("hash", (100, 80, 40))
+    images = [g.astype(np.float64), p.astype(np.float64)]
+    for image in images:
+        image[50, 40, 20] = math.inf  # the difference is NaN, not infinity
+    with pytest.raises(InputError, match="reference holds NaN or infinity"):
+        image_similarity(*images, mask)
+
+
+def test_an_integer_and_a_fractional_image_keep_the_fractions() -> None:
+    g, p, mask = golden_pair("smooth", (100, 80, 40))
+    fractional = p + np.random.default_rng(0).uniform(-0.5, 0.5, p.shape)
+    expected = image_similarity(g.astype(np.float64), fractional, mask)
+    for reference, prediction in ((g, fractional), (fractional, g)):
+        found = image_similarity(reference, prediction, mask)
+        assert found.mae == pytest.approx(expected.mae, abs=1e-10)
+        assert found.psnr == pytest.approx(expected.psnr, abs=1e-10)
+        assert found.ms_ssim == pytest.approx(expected.ms_ssim, abs=1e-12)
+    assert image_similarity(g, p, mask).ms_ssim != pytest.approx(expected.ms_ssim, abs=1e-9)
+
+
+def test_results_of_threads_stand_in_the_order_of_the_items() -> None:
+    def work(item: float) -> float:
+        time.sleep(item / 1000)
+        if item == 7:
+            raise InputError("seven")
+        if item == 3:
+            raise InputError("three")
+        return item
+
+    assert in_threads(work, [20, 10, 0, 5], threads=4) == [20, 10, 0, 5]
+    assert in_threads(work, [], threads=4) == []
+    for threads in (1, 4):
+        with pytest.raises(InputError, match="seven"):  # the first of the list, though the other is faster
+            in_threads(work, [1, 7, 3, 2], threads)
+
+
+def test_threads_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(3, timeout=20.0)
+    assert len(in_threads(lambda _: meeting.wait(), range(3), threads=3)) == 3
 
 
 def test_all_names_exist() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,49 @@ def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masked_ms_ssim(g, p, mask, OFFICIAL) == pytest.approx(whole, abs=1e-13)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 40, 1000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_strips_and_threads_change_nothing(rows: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    g, p = random_pair((98, 131, 97), seed=5)
+    mask = np.random.default_rng(5).random(g.shape) < 0.3
+    mask[:, 40:90] = False
+    expected = slow_ms_ssim(g, p, mask)
+    monkeypatch.setattr(msssim, "_STRIP_ROWS", rows)
+    assert masked_ms_ssim(g, p, mask, OFFICIAL, threads) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("width", [1, 100, 4095, 5004, 5005, 8191, 8192])
+def test_sums_never_overflow(width: int) -> None:
+    """The squares are largest where both images lie at an end of the range, whole windows long."""
+    shape = (97, 98, 99)
+    rng = np.random.default_rng(width)
+    coarse = rng.integers(0, 2, (2, 9, 9, 9)) * width - width // 2
+    g, p = (image.repeat(11, 0).repeat(11, 1).repeat(11, 2)[:97, :98, :99].astype(np.int16) for image in coarse)
+    mask = np.ones(shape, bool)
+    hu_range = (float(-(width // 2)), float(width - width // 2))
+    expected = slow_ms_ssim(g, p, mask, hu_range)
+    assert masked_ms_ssim(g, p, mask, hu_range) == pytest.approx(expected, abs=1e-10)
+    low = np.full(shape, -(width // 2), np.int16)
+    assert masked_ms_ssim(low, low, mask, hu_range) == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("width", [4095.0, 5004.0, 5006.0])
+def test_the_exact_centre_is_used_where_it_fits(width: float) -> None:
+    centre = msssim._exact_centre(width)
+    half = math.ceil(width / 2)
+    assert centre == (half if width < 5005 else 0)
+    assert (2 * half**2 * 343 < 2**32) == (centre > 0)
+    assert centre**2 * 343 < 2**31
+
+
+@pytest.mark.parametrize("dtypes", [(np.uint16, np.int16), (np.int8, np.int16), (np.int32, np.int16), (np.uint8, bool)])
+def test_mixed_integer_types(dtypes: tuple[type, type]) -> None:
+    rng = np.random.default_rng(8)
+    g, p = (rng.integers(0, 2 if dtype is bool else 100, (97, 97, 97)).astype(dtype) for dtype in dtypes)
+    mask = np.ones(g.shape, np.uint8)
+    assert masked_ms_ssim(g, p, mask, OFFICIAL) == pytest.approx(slow_ms_ssim(g, p, mask), abs=1e-10)
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 8), (7, 9, 11), (1, 2, 3), (33, 20, 1)])
 @pytest.mark.parametrize("dtype", [np.float64, np.uint16])
 def test_downsample_equals_fft_convolution(shape: tuple[int, int, int], dtype: type) -> None:
@@ -141,6 +185,7 @@ def test_downsample_equals_fft_convolution(shape: tuple[int, int, int], dtype: t
     found = downsample(image)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(downsample(image, threads=3), found)
 
 
 def test_downsample_by_hand() -> None:

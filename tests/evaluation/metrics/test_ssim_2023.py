@@ -76,3 +76,22 @@ def test_outside_the_mask_nothing_counts() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(InputError, match="8"):
         masked_ssim(np.zeros((8, 8, 8)), np.zeros((8, 8, 9)), np.ones((8, 8, 8)))
+
+
+def test_by_hand_for_constant_images() -> None:
+    reference = np.zeros((9, 9, 9), np.int16)
+    prediction = np.full((9, 9, 9), 1000, np.int16)
+    c1 = (0.01 * 4024) ** 2
+    # without any variance only the luminance is left; the values start at -1024
+    expected = (2 * 1024 * 2024 + c1) / (1024**2 + 2024**2 + c1)
+    assert masked_ssim(reference, prediction, np.ones_like(reference)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_values_beyond_the_range_are_clipped() -> None:
+    reference, prediction = smooth((20, 20, 20))
+    mask = np.ones((20, 20, 20), np.uint8)
+    reference[5:9, 5:9, 5:9] = 3000
+    beyond = reference.copy()
+    beyond[5:9, 5:9, 5:9] = 9000
+    assert masked_ssim(beyond, prediction, mask) == masked_ssim(reference, prediction, mask)
+    assert masked_ssim(beyond, prediction, mask, (-1024.0, 9000.0)) != masked_ssim(reference, prediction, mask)
