@@ -38,7 +38,7 @@ for entrant in "${entrants[@]}"; do
     echo "2/4 $entrant: predicting ..."
     synthct predict "$entrant" "$data" "$output/predictions/$entrant" --starter
     echo "3/4 $entrant: scoring ..."
-    synthct evaluate "$output/predictions/$entrant" "$data" "$output/scores/$entrant" --pictures
+    synthct evaluate "$output/predictions/$entrant" "$data" "$output/scores/$entrant" --segmenter tissue --pictures
 done
 echo "4/4 ranking ..."
 synthct leaderboard "${entrants[@]/#/$output/scores/}" --output "$output/leaderboard"

@@ -85,6 +85,7 @@ class Runtime:
                 "sha256": folder.card.sha256,
                 "starter": folder.card.starter,
                 "trained_on": folder.card.trained_on,
+                "extractors": list(folder.card.extractors),
             }
         began = time.monotonic()
         prediction = self._loaded[folder.path].predict(case, advance=advance)

@@ -36,6 +36,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Groups of synthrad2025 that can be computed here; the two dose groups need a planning system."""
 
+STRICT_SUFFIX = "_strict"
+"""Column of a metric's strict value: its official name with this behind it."""
+
 MUST_AGREE = ("protocol", "segmenter", "segmenter_weights", "registration")
 Floats = npt.NDArray[np.float64]
 
@@ -55,11 +58,18 @@ class Entry:
     starter: bool | None
 
 
-def read_entries(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Entry]:
+def read_entries(paths: Sequence[Path], names: Sequence[str] = (), *, scores: str = "official") -> list[Entry]:
     """Read metrics.json files (or folders that hold one).
 
+    Args:
+        paths: one per entry.
+        names: of the entries; else those of their folders.
+        scores: `official`, or `strict` for the values in which no missing structure or NaN hides; a metric that has no
+            strict value (ssim, dose) keeps its own.
+
     Raises:
-        InputError: a file cannot be read as metrics, or the entries were scored differently or on different cases.
+        InputError: a file cannot be read as metrics, some of its cases were not scored, or the entries were scored
+            differently or on different cases; with strict scores, also where an sCT lay on another grid than its CT.
         UsageError: names were given, but not one per file.
     """
     files = [path / "metrics.json" if path.is_dir() else path for path in paths]
@@ -71,7 +81,7 @@ def read_entries(paths: Sequence[Path], names: Sequence[str] = ()) -> list[Entry
         short = folder.name
         unique = sum(other.name == short for other in folders) == 1
         name = names[index] if names else (short if unique else f"{folder.parent.name}/{short}")
-        entries.append(_read(file, name))
+        entries.append(_read(file, name, scores))
     for entry in entries[1:]:
         for key in MUST_AGREE:
             if entry.protocol[key] != entries[0].protocol[key]:
@@ -179,16 +189,30 @@ def _row(entry: Entry, metrics: Sequence[str], rank: int | None, score: float | 
     }
 
 
-def _read(path: Path, name: str) -> Entry:
+def _read(path: Path, name: str, scores: str) -> Entry:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         aggregates = content["aggregates"]
-        means = {key: _number(aggregates[key]["mean"]) for key in HIGHER_IS_BETTER if key in aggregates}
+        strict = {key: f"{key}{STRICT_SUFFIX}" for key in aggregates if f"{key}{STRICT_SUFFIX}" in aggregates}
+        columns = strict if scores == "strict" else {}
+        means = {
+            key: _number(aggregates[columns.get(key, key)]["mean"]) for key in HIGHER_IS_BETTER if key in aggregates
+        }
         cases = tuple(sorted(str(row["case"]) for row in content["results"]))
+        failures = [str(failure["case"] or "a file without a case's id") for failure in content.get("failures", [])]
+        flagged = sorted(str(row["case"]) for row in content["results"] if row.get("geometry_differs"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a metrics.json") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no metrics.json of synthct evaluate ({type(error).__name__}: {error})") from error
+    if failures:
+        raise InputError(
+            f"{path}: has {len(failures)} failures ({', '.join(failures[:5])}); expected all cases to be scored"
+        )
+    if flagged and scores == "strict":
+        raise InputError(
+            f"{path}: the sCT of {', '.join(flagged[:5])} lies on another grid than its CT; expected its CT's"
+        )
     return Entry(
         name=name,
         means=means,

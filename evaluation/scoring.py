@@ -1,110 +1,146 @@
-"""One case in, one row of scores out; many rows in, the aggregates out."""
+"""One case in, one row of scores out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from evaluation.metrics import dice_of_counts, image_similarity, label_counts, masked_mae, masked_ssim
+from evaluation.image_scores import HU_RANGES, image_columns, repaired
+from evaluation.metrics import dice_of_counts, label_counts, masked_mae
+from evaluation.segmenters.registry import open_segmenter
 from evaluation.segmenters.tissue import BONE, COMPACT_BONE, TISSUES, tissue_labels
+from evaluation.structure_scores import in_plane_tolerance, structure_columns
 from evaluation.submission import ScoringCase
 from synthct.dataset import read_image, read_mask
 from synthct.errors import InputError
 from synthct.header import read_header, require_size
-from synthct.volume import require_same_grid
+from synthct.volume import Volume, read_volume
 
-__all__ = ["HU_RANGES", "aggregate", "score_case"]
+__all__ = ["ScoringSettings", "score_case"]
 
-HU_RANGES = {"synthrad2025": (-1024.0, 3071.0), "synthrad2023": (-1024.0, 3000.0)}
-"""Range that PSNR and (MS-)SSIM clip to, by protocol (CONTRACT 3.2, 3.7)."""
-
-NOT_YET = (
-    "HD95",
-    "nsd",
-    "nsd_surfel",
-    "nsd_voxel",
-    "DICE_strict",
-    "HD95_strict",
-    "n_structures",
-    "n_missed",
-    "n_spurious",
-)
-"""Columns of a result that need structures, which the tissue judge does not find: None."""
-
+Array = npt.NDArray[Any]
 Row = dict[str, Any]
 
 
-def score_case(case: ScoringCase, *, protocol: str = "synthrad2025") -> Row:
-    """Score one sCT against its CT inside the mask.
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How cases are scored; every worker gets the same.
+
+    Attributes:
+        protocol: synthrad2025 or synthrad2023.
+        segmenters: judges of the structures, as `--segmenter` names them; the first fills the plain column names.
+        nsd_tolerance_mm: tolerance of NSD; None for twice the voxel's width in the image plane.
+        device: of networks: auto, cpu or cuda.
+        cache: folder of segmentations by content; None for none.
+        threads: of one worker; None for all usable cores.
+    """
+
+    protocol: str = "synthrad2025"
+    segmenters: tuple[str, ...] = ("tissue",)
+    nsd_tolerance_mm: float | None = None
+    device: str = "auto"
+    cache: Path | None = None
+    threads: int | None = None
+
+
+def score_case(case: ScoringCase, settings: ScoringSettings | None = None) -> Row:
+    """Score one sCT against its CT.
 
     Returns:
-        `case`, the official names (mae in HU, psnr in dB, ms_ssim, DICE; HD95 is None until structures are segmented),
-        under synthrad2023 its ssim too; Dice per tissue, of bone as a whole, and the MAE in HU over the reference's
-        bone and compact bone. DICE is the mean over the tissues that the reference holds: the judge is `tissue`, and
-        the result says so.
+        `case`, `region`, `task`; the image columns (`evaluation.image_scores`); the structure columns of the first
+        judge (`evaluation.structure_scores`), of each further judge with _<its name> behind the column's; Dice per
+        tissue and of bone as a whole, and the MAE in HU over the reference's bone and compact bone; `nsd_tolerance_mm`;
+        `geometry_differs`, None or in words how the sCT's grid differs from its CT's: the official program puts the
+        CT's in its place without a look, so the case is scored as it is and flagged (CONTRACT 3.6, 7); `structures`,
+        the scores of each structure per judge.
 
     Raises:
-        InputError: a file cannot be used, or the sCT lies on another grid than its CT.
+        InputError: a file cannot be used, or the sCT has another size than its CT.
+        WeightsError: a judge lacks its weights.
     """
+    settings = settings or ScoringSettings()
+    reference, prediction, mask, differing = _read(case)
+    hu_range = HU_RANGES[settings.protocol]
+    images = image_columns(reference.voxels, prediction.voxels, mask, settings.protocol, threads=settings.threads)
+    _warn_of_undefined(case, images)
+    prediction = replace(prediction, voxels=repaired(prediction.voxels, reference.voxels, hu_range))
+    tolerance = settings.nsd_tolerance_mm or in_plane_tolerance(reference.spacing_zyx)
+    columns: Row = {}
+    structures: dict[str, Any] = {}
+    for position, spec in enumerate(settings.segmenters):
+        judge = open_segmenter(spec, device=settings.device, cache=settings.cache)
+        found = structure_columns(
+            judge,
+            case.id.region,
+            judge.segment_reference(reference, mask, case.segmentation, case=str(case.id)),
+            judge.segment(prediction, mask, case=str(case.id)),
+            reference.spacing_zyx,
+            tolerance_mm=tolerance,
+            threads=settings.threads,
+        )
+        suffix = f"_{judge.name}" if position else ""
+        columns |= {f"{name}{suffix}": value for name, value in found.columns.items()}
+        structures[judge.name] = found.structures
+    return {
+        "case": str(case.id),
+        "region": case.id.region.value,
+        "task": case.id.task.value,
+        **images,
+        **columns,
+        **_tissue_columns(reference.voxels, prediction.voxels, mask),
+        "nsd_tolerance_mm": tolerance,
+        "geometry_differs": differing,
+        "structures": structures,
+    }
+
+
+def _read(case: ScoringCase) -> tuple[Volume, Volume, Array, str | None]:
+    """CT, sCT (on the CT's grid) and mask of a case, and how the sCT's own grid differs."""
     if case.prediction is None:
         raise InputError(f"case {case.id} has no prediction")
     header = read_header(case.ct)
     for path in (case.prediction, case.mask):
         require_size(read_header(path), header.size, of=case.ct)
     reference = read_image(case.ct)
-    prediction = read_image(case.prediction)
-    require_same_grid(reference, prediction)
+    prediction = read_volume(case.prediction)
     mask = read_mask(case.mask, reference).voxels
-    image = image_similarity(reference.voxels, prediction.voxels, mask, HU_RANGES[protocol])
-    similarity = {"mae": image.mae, "psnr": image.psnr, "ms_ssim": image.ms_ssim}
-    if protocol == "synthrad2023":
-        similarity["ssim"] = masked_ssim(reference.voxels, prediction.voxels, mask, HU_RANGES[protocol])
-    for name, score in similarity.items():
+    differing = prediction.geometry.difference(reference.geometry)
+    if differing is not None:
+        warnings.warn(
+            f"case {case.id}: {case.prediction} lies on another grid than {case.ct}: {differing}; it is scored voxel "
+            "by voxel, as the official program does, and flagged",
+            stacklevel=3,
+        )
+        prediction = replace(prediction, geometry=reference.geometry)
+    return reference, prediction, mask, differing
+
+
+def _warn_of_undefined(case: ScoringCase, images: dict[str, float | int | None]) -> None:
+    for name, score in images.items():
         if score is None:
-            warnings.warn(f"case {case.id}: {name} is undefined (null) and counts in no aggregate", stacklevel=2)
-    labels = tissue_labels(reference.voxels, mask)
-    predicted = tissue_labels(prediction.voxels, mask)
-    counts = label_counts(labels, predicted)
-    dice = dice_of_counts(counts, TISSUES)
-    present = [score for label, score in dice.items() if score is not None and counts[label].sum() > 0]
+            warnings.warn(f"case {case.id}: {name} is undefined (null) and counts in no aggregate", stacklevel=3)
+    if images["n_nonfinite"]:
+        warnings.warn(
+            f"case {case.id}: {images['n_nonfinite']} voxels inside the mask are NaN or infinite; the strict values "
+            "count them as far off as can be",
+            stacklevel=3,
+        )
+
+
+def _tissue_columns(reference: Array, prediction: Array, mask: Array) -> Row:
+    """Dice per tissue and of bone, and the MAE over bone: they need no weights, so every row has them."""
+    labels, predicted = tissue_labels(reference, mask), tissue_labels(prediction, mask)
+    dice = dice_of_counts(label_counts(labels, predicted), TISSUES)
     bone, predicted_bone = (np.isin(map_, BONE) for map_ in (labels, predicted))
+    both = label_counts(bone.astype(np.uint8), predicted_bone.astype(np.uint8))
     return {
-        "case": str(case.id),
-        "region": case.id.region.value,
-        "task": case.id.task.value,
-        **similarity,
-        "DICE": float(np.mean(present)) if present else None,
-        **dict.fromkeys(NOT_YET),
         **{f"dice_{TISSUES[label]}": score for label, score in dice.items()},
-        "dice_bone": dice_of_counts(label_counts(bone.astype(np.uint8), predicted_bone.astype(np.uint8)), [1])[1],
-        "mae_bone": masked_mae(reference.voxels, prediction.voxels, bone),
-        "mae_compact_bone": masked_mae(reference.voxels, prediction.voxels, labels == COMPACT_BONE),
+        "dice_bone": dice_of_counts(both, [1])[1],
+        "mae_bone": masked_mae(reference, prediction, bone),
+        "mae_compact_bone": masked_mae(reference, prediction, labels == COMPACT_BONE),
     }
-
-
-def aggregate(rows: Sequence[Row]) -> dict[str, dict[str, float | int | None]]:
-    """Summarise every numeric column: mean, max, min, std (population), quartiles, and how many cases counted.
-
-    A value that is None is left out of its column and shows in `count`; a column without any value is all None.
-    """
-    columns: dict[str, dict[str, float | int | None]] = {}
-    for key in rows[0] if rows else ():
-        if key in ("case", "region", "task"):
-            continue
-        values = np.array([row[key] for row in rows if row.get(key) is not None], dtype=np.float64)
-        quartiles = np.quantile(values, [0.25, 0.5, 0.75]) if values.size else [None] * 3
-        columns[key] = {
-            "mean": float(values.mean()) if values.size else None,
-            "max": float(values.max()) if values.size else None,
-            "min": float(values.min()) if values.size else None,
-            "std": float(values.std()) if values.size else None,
-            **{
-                name: float(value) if value is not None else None
-                for name, value in zip(("25pc", "50pc", "75pc"), quartiles, strict=True)
-            },
-            "count": int(values.size),
-        }
-    return columns

@@ -12,7 +12,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -62,6 +62,7 @@ class ModelCard(BaseModel):
         starter: True for weights that only show that the software works.
         sha256: of weights.safetensors, in hexadecimal.
         trained_on: in words, for the log and the manifest.
+        extractors: sha256 of each frozen network whose features the training compared (AFP loss).
         config: the algorithm's own settings (network, normalisation, patch).
     """
 
@@ -74,6 +75,7 @@ class ModelCard(BaseModel):
     starter: bool = False
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     trained_on: str = ""
+    extractors: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
     config: dict[str, Any] = Field(default_factory=dict)
 
     def covers(self, task: Task, region: Region | None) -> bool:
@@ -237,8 +239,7 @@ def _fits_half(tensor: torch.Tensor) -> bool:
 
 
 def _environment_folder() -> Path | None:
-    value = os.environ.get(MODEL_VARIABLE, "").strip()
-    return Path(value) if value else None
+    return Path(value) if (value := os.environ.get(MODEL_VARIABLE, "").strip()) else None
 
 
 def _platform_candidates() -> list[Path]:

@@ -29,7 +29,7 @@ def scores(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for entrant in ENTRANTS:
         predicted = synthct("predict", entrant, case, root / entrant, "--starter")
         assert predicted.code == 0, predicted.err
-        scored = synthct("evaluate", root / entrant, case, root / "scores" / entrant)
+        scored = synthct("evaluate", root / entrant, case, root / "scores" / entrant, "--segmenter", "tissue")
         assert scored.code == 0, scored.err
         metrics = json.loads((root / "scores" / entrant / "metrics.json").read_text())
         assert (metrics["simulated"], metrics["starter"]) == (False, True)

@@ -2,71 +2,120 @@
 
 from __future__ import annotations
 
-import json
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from synthct.cli.console import make_progress, tell
+from synthct.cli.console import make_progress, say, tell
 from synthct.errors import UsageError
-from synthct.files import prepare_output_folder, write_text
+from synthct.files import prepare_output_folder
 
-__all__ = ["evaluate"]
+if TYPE_CHECKING:
+    from evaluation.rows import ScoredCase
+    from evaluation.submission import ScoringCase
 
-SHOWN = ("mae", "psnr", "ssim", "ms_ssim", "DICE", "dice_bone", "mae_compact_bone")
+__all__ = ["CACHE_FOLDER", "evaluate"]
+
+SHOWN = ("mae", "psnr", "ssim", "ms_ssim", "DICE", "HD95", "nsd", "dice_bone", "mae_compact_bone")
+CACHE_FOLDER = "segmentations"
+"""Folder below the output where networks' label maps are kept, named by content."""
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Flat folder of <case id>.mha.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Flat folder of <case id>.mha, or a platform's /input.")
+    ],
     ground_truth: Annotated[
         Path, typer.Argument(metavar="GROUND_TRUTH", help="Data set root, or ct/ mask/ segmentation/.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for metrics.json.")],
     protocol: Annotated[Literal["synthrad2025", "synthrad2023"], typer.Option(help="Whose ranges.")] = "synthrad2025",
-    segmenter: Annotated[list[str] | None, typer.Option(help="Judge of the structures: tissue.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    segmenter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Judge of the structures: totalsegmentator[:WEIGHTS], nnunet:DIR, precomputed:DIR or tissue; may be "
+            "repeated. [default: totalsegmentator]"
+        ),
+    ] = None,
+    nsd_tolerance: Annotated[
+        float | None, typer.Option(min=0.0, help="NSD tolerance in mm. [default: twice the in-plane voxel]")
+    ] = None,
+    reference: Annotated[Literal["ct", "ct_def"], typer.Option(help="Which CT of a data set is the reference.")] = "ct",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: what fits the cores and 8 GB]")
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Score on this Dask scheduler's workers instead.")
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run.")] = "auto",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of segmentations by content. [default: OUTPUT/segmentations]")
+    ] = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write PNG slices of each case.")] = False,
 ) -> None:
-    """Score synthetic CTs against their CTs."""
-    from evaluation.scoring import aggregate, score_case
+    """Score synthetic CTs against their CTs. Rows are kept as they finish; the same command goes on where it ended."""
+    from evaluation.executor import default_workers, open_crew
+    from evaluation.run import make_metrics, refuse_failures, score_all, write_metrics
+    from evaluation.scoring import ScoringSettings
+    from evaluation.segmenters.registry import describe_segmenter
     from evaluation.submission import find_predictions, find_references, match, read_notes
 
-    chosen = segmenter or ["tissue"]
-    if chosen != ["tissue"]:
-        raise UsageError(f"segmenter {', '.join(chosen)} is unknown; expected tissue")
-    if workers != 1:
-        raise UsageError(f"--workers {workers} is not built yet; expected 1")
-    cases = match(find_references(ground_truth), find_predictions(predictions))
-    notes = read_notes(predictions, cases)
+    if workers is not None and dask is not None:
+        raise UsageError(f"--workers {workers} and --dask {dask} exclude each other; expected one of them")
+    if nsd_tolerance == 0.0:
+        raise UsageError("--nsd-tolerance 0: expected a distance above 0 mm")
+    specs = tuple(segmenter or ["totalsegmentator"])
+    names = [describe_segmenter(spec)[0] for spec in specs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--segmenter {' '.join(specs)}: two judges bear one name; expected each once")
+    cases, problems = match(find_references(ground_truth, reference=reference), find_predictions(predictions))
+    notes = read_notes(predictions, cases, ground_truth=ground_truth)
+    for problem in problems:
+        say(f"warning: {problem.message}")
     prepare_output_folder(output)
-    rows = []
-    with make_progress() as progress:
+    network = any(spec.partition(":")[0] in ("totalsegmentator", "nnunet") for spec in specs)
+    settings = ScoringSettings(
+        protocol=protocol,
+        segmenters=specs,
+        nsd_tolerance_mm=nsd_tolerance,
+        device=device,
+        cache=(cache or output / CACHE_FOLDER).absolute(),
+    )
+    count = workers or default_workers(len(cases), network=network)
+    with open_crew(count, dask) as crew, make_progress() as progress:
         bar = progress.add_task("scoring", total=len(cases))
-        for case in cases:
-            rows.append(score_case(case, protocol=protocol))
-            if pictures:
-                from evaluation.report.slices import write_case_picture
 
-                write_case_picture(case, ground_truth, output / f"{case.id}.png")
+        def show(case: ScoringCase, scored: ScoredCase) -> None:
             progress.update(bar, advance=1)
-    regions = sorted({row["region"] for row in rows})
-    means = aggregate(rows)
-    metrics = {
-        "results": rows,
-        "aggregates": means,
-        "aggregates_by_region": {
-            region: aggregate([row for row in rows if row["region"] == region]) for region in regions
-        },
-        "protocol": protocol,
-        "segmenter": "tissue",
-        "segmenter_weights": None,
-        "registration": "none",
-        "simulated": notes["simulated"],
-        "starter": notes["starter"],
-        "manifest": {"synthct": version("synthct"), **notes},
-    }
-    path = write_text(output / "metrics.json", json.dumps(metrics, indent=4, allow_nan=False) + "\n")
-    shown = [f"{name} {means[name]['mean']:.4g}" for name in SHOWN if name in means and means[name]["mean"] is not None]
-    tell(f"{len(rows)} case{'s' if len(rows) > 1 else ''}: {', '.join(shown)}; details in {path}")
+            for text in scored.warnings:
+                say(f"warning: {text}")
+            if scored.failure is not None:
+                say(f"warning: case {scored.case} is not scored: {scored.failure}")
+            elif pictures:
+                _write_picture(case, scored, ground_truth, output)
+
+        finished = score_all(cases, settings, output, crew, on_case=show)
+    metrics = make_metrics(finished, problems, settings, notes)
+    if metrics["results"]:
+        _report(metrics, write_metrics(output, metrics))
+    refuse_failures(finished, problems)
+
+
+def _write_picture(case: ScoringCase, scored: ScoredCase, ground_truth: Path, output: Path) -> None:
+    from evaluation.report.slices import write_case_picture
+
+    if scored.row is not None and scored.row["geometry_differs"]:
+        say(f"warning: case {case.id} gets no picture: its sCT lies on another grid than its CT")
+    else:
+        write_case_picture(case, ground_truth, output / f"{case.id}.png")
+
+
+def _report(metrics: dict[str, Any], path: Path) -> None:
+    means: dict[str, Any] = metrics["aggregates"]
+    value: Callable[[str], float | None] = lambda name: means.get(name, {}).get("mean")  # noqa: E731
+    shown = [f"{name} {number:.4g}" for name in SHOWN if (number := value(name)) is not None]
+    count = len(metrics["results"])
+    cases = f"{count} case{'s' if count > 1 else ''}"
+    tell(f"{cases}, judged by {metrics['segmenter']}: {', '.join(shown)}; details in {path}")

@@ -25,11 +25,8 @@ def leaderboard(
 ) -> None:
     """Rank scored entries against each other."""
     from evaluation.leaderboard import rank_entries, read_entries
-    from synthct.errors import UsageError
 
-    if scores == "strict":
-        raise UsageError("--scores strict is not built yet; expected official")
-    entries = read_entries(metrics, name or [])
+    entries = read_entries(metrics, name or [], scores=scores)
     rows = rank_entries(entries, ranking)
     prepare_output_folder(output)
     note = "partial: 1 or 2 of 4 groups, no dose" if ranking == "synthrad2025" else ""

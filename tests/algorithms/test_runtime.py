@@ -120,6 +120,7 @@ def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
             "sha256": file_sha256(models / name / "weights.safetensors"),
             "starter": False,
             "trained_on": f"one number, {hu}",
+            "extractors": [],
         }
         for name, hu in (("belly", 200), ("limb", 100))
     }

@@ -11,7 +11,7 @@ from commands.command_line import synthct
 from synthct.cli import app
 from synthct.errors import ContractError, SynthCTError, WeightsError
 
-COMMANDS = ("evaluate", "info", "leaderboard", "predict", "prepare", "run", "sample", "train")
+COMMANDS = ("evaluate", "info", "leaderboard", "predict", "prepare", "run", "sample", "segmenter", "train")
 
 
 def test_help_lists_every_command() -> None:

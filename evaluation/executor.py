@@ -1,0 +1,179 @@
+"""Where the cases are scored: processes on this machine, or a Dask cluster; both are one `concurrent.futures` executor.
+
+A worker that dies ends the run within seconds (CONTRACT 2.8; 5.7): a process pool breaks at once, and a Dask cluster is
+watched for workers that leave while they hold one of our cases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from synthct.errors import SynthCTError, UsageError
+
+__all__ = ["Crew", "LostWorkerError", "default_workers", "open_crew", "usable_cores"]
+
+MEMORY_BUDGET = 8 * 1024**3
+"""Memory in bytes that the default number of workers fits: the platform's default for evaluations (CONTRACT 2.6)."""
+
+WORKER_BYTES = 1_300_000_000
+"""Peak of one worker that scores a 512 x 512 x 150 case without a network (benchmarks/evaluation.py)."""
+
+NETWORK_BYTES = 4_500_000_000
+"""Peak of one worker that also segments such a case with the 3 mm network (benchmarks/segmented_run.py)."""
+
+POLL_SECONDS = 0.5
+CONNECT_SECONDS = 10
+
+Result = TypeVar("Result")
+Argument = TypeVar("Argument")
+
+
+class LostWorkerError(SynthCTError):
+    """A worker died; what it had not finished is not scored."""
+
+
+@dataclass
+class Crew:
+    """An executor, how many threads each of its workers may use, and how to tell that one of them died.
+
+    `threads` is None on a cluster, whose workers know it themselves. `missing` names a worker that died with work of
+    ours, or gives None.
+    """
+
+    executor: Executor
+    threads: int | None
+    missing: Callable[[], str | None] = field(default=lambda: None)
+
+    def as_finished(
+        self, work: Callable[[Argument], Result], arguments: list[Argument]
+    ) -> Iterator[tuple[Argument, Result]]:
+        """Run `work` on every argument and yield (argument, result) as they finish, in no fixed order.
+
+        Raises:
+            LostWorkerError: a worker died; what is still waiting is given up.
+        """
+        pending: dict[Future[Result], Argument] = {}
+        try:
+            for argument in arguments:
+                pending[self.executor.submit(work, argument)] = argument
+            while pending:
+                done, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield pending.pop(future), future.result()
+                lost = self.missing() if pending else None
+                if lost is not None:
+                    raise LostWorkerError(_lost_message(lost))
+        except BrokenExecutor as error:
+            raise LostWorkerError(_lost_message("a worker process")) from error
+        except CancelledError as error:  # that is what Dask makes of a scheduler that went away
+            raise LostWorkerError(_lost_message("the Dask scheduler")) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
+    """Start processes on this machine, or join a Dask cluster that runs already.
+
+    Args:
+        workers: processes, when `dask` is None.
+        dask: address of a scheduler such as tcp://host:8786, or the path of its scheduler file.
+
+    Raises:
+        UsageError: no scheduler answers at the address.
+    """
+    if dask is None:
+        threads = max(1, usable_cores() // workers)
+        pool = ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=limit_threads, initargs=(threads,)
+        )
+        try:
+            yield Crew(pool, threads)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        with _open_cluster(dask) as crew:
+            yield crew
+
+
+def limit_threads(threads: int) -> None:
+    """Keep the libraries of one worker process to its share of the cores."""
+    import SimpleITK as sitk
+
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # torch reads them when it is imported
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def default_workers(cases: int, *, network: bool) -> int:
+    """How many processes fit the usable cores and `MEMORY_BUDGET` (or this machine's memory, where that is less)."""
+    need = NETWORK_BYTES if network else WORKER_BYTES
+    memory = min(MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return max(1, min(usable_cores(), memory // need, cases))
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _open_cluster(address: str) -> Iterator[Crew]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of versions that differ in a minor number, and of its own dependencies
+        from distributed import Client
+
+        try:
+            by_file = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+            client = Client(timeout=CONNECT_SECONDS, set_as_default=False, **by_file)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise UsageError(f"--dask {address}: no scheduler answers ({error or 'timed out'})") from error
+    try:
+        yield Crew(client.get_executor(pure=False, retries=0), None, _WorkerWatch(client).missing)
+    finally:
+        client.close()
+
+
+class _WorkerWatch:
+    """Remembers which workers of a cluster hold work of ours, and notices when one of them is gone.
+
+    Dask would quietly give a dead worker's cases to the next worker and so kill one after the other where a case is
+    too large for their memory. A worker that leaves idle, as adaptive clusters let them, is no concern.
+    """
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401  # distributed has no types
+        self._client = client
+        self._busy: set[str] = set()
+
+    def missing(self) -> str | None:
+        """Name a worker that was busy when last seen and is gone, or the scheduler where that is gone."""
+        try:
+            processing: dict[str, Any] = self._client.processing()
+        except OSError:
+            return "the Dask scheduler"
+        gone = sorted(self._busy - set(processing))
+        self._busy = {worker for worker, tasks in processing.items() if tasks}
+        return f"the Dask worker {gone[0]}" if gone else None
+
+
+def _lost_message(worker: str) -> str:
+    return (
+        f"{worker} died while it scored (killed, perhaps for want of memory); the cases that were finished are kept, "
+        "and the same command goes on from there (fewer --workers need less memory)"
+    )
