@@ -102,10 +102,30 @@ def test_what_cannot_be_ranked_leaves_no_output(metrics: list[Path], tmp_path: P
     assert mixed.reason == (
         "error: other was scored with segmenter totalsegmentator, worse with tissue; expected the same"
     )
-    strict = synthct("leaderboard", *metrics, "--output", output, "--scores", "strict")
-    assert (strict.code, "--scores strict" in strict.reason) == (2, True)
+    failures = [{"case": "1EXA002", "reason": "it has another size"}]
+    partial = synthct("leaderboard", save_metrics(tmp_path / "p", {"mae": 1.0}, failures=failures), "--output", output)
+    assert (partial.code, "p/metrics.json: has 1 failures (1EXA002)" in partial.reason) == (3, True)
+    unknown = synthct("leaderboard", *metrics, "--output", output, "--scores", "severe")
+    assert (unknown.code, "severe" in unknown.err) == (2, True)
     names = synthct("leaderboard", *metrics, "--output", output, "--name", "one")
     assert (names.code, "1 names for 2 entries" in names.reason) == (2, True)
     missing = synthct("leaderboard", tmp_path / "nothing", "--output", output)
     assert (missing.code, "nothing" in missing.reason) == (3, True)
     assert files_below(output) == []
+
+
+def test_strict_scores_turn_the_ranking_round(tmp_path: Path) -> None:
+    """An entry that finds nothing has the best official HD95; strictly it is the worse one."""
+    lazy = save_metrics(tmp_path / "lazy", {"mae": 50.0, "HD95": 0.0, "mae_strict": 50.0, "HD95_strict": 46.0})
+    honest = save_metrics(tmp_path / "honest", {"mae": 50.0, "HD95": 4.0, "mae_strict": 50.0, "HD95_strict": 4.0})
+    ranked = {}
+    for scores in ("official", "strict"):
+        outcome = synthct("leaderboard", lazy, honest, "--output", tmp_path / scores, "--scores", scores)
+        assert (outcome.code, outcome.err) == (0, "")
+        content = json.loads((tmp_path / scores / "leaderboard.json").read_text(), parse_constant=reject_constant)
+        assert content["scores"] == scores
+        ranked[scores] = [(row["rank"], row["entry"], row["HD95"]) for row in content["entries"]]
+    assert ranked == {
+        "official": [(1, "lazy", 0.0), (2, "honest", 4.0)],
+        "strict": [(1, "honest", 4.0), (2, "lazy", 46.0)],
+    }

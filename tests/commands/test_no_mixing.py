@@ -44,7 +44,7 @@ def test_a_second_run_describes_its_own_files_only(data: Path, tmp_path: Path) -
     assert single.code == 0, single.err
     manifest = json.loads((out / "manifest.json").read_text())
     assert [row["case"] for row in manifest["cases"]] == ["1EXA001"]
-    scored = synthct("evaluate", out, data, tmp_path / "scores")
+    scored = synthct("evaluate", out, data, tmp_path / "scores", "--segmenter", "tissue")
     assert scored.code == 0, scored.err
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["starter"] is True
 
@@ -71,9 +71,9 @@ def test_a_case_without_its_mr_still_has_to_be_predicted(data: Path, tmp_path: P
     """The reference decides what is complete, not what happens to be predictable (CONTRACT 3.6, item 6)."""
     assert synthct("predict", "lookup-table", data / "1EXA001", tmp_path / "out", "--starter").code == 0
     (data / "1EXA002" / "mr.mha").unlink()
-    outcome = synthct("evaluate", tmp_path / "out", data, tmp_path / "scores")
+    outcome = synthct("evaluate", tmp_path / "out", data, tmp_path / "scores", "--segmenter", "tissue")
     assert outcome.code == 3
-    assert "1 of 2 cases have no prediction: 1EXA002" in outcome.reason
+    assert "1 of 2 cases could not be scored; case 1EXA002 has no prediction" in outcome.reason
 
 
 def test_a_drawn_outline_is_announced(data: Path, tmp_path: Path) -> None:

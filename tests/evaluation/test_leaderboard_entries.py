@@ -116,6 +116,50 @@ def test_what_is_no_metrics_file_is_refused(tmp_path: Path, content: str) -> Non
         read_entries([path])
 
 
+AGGREGATES = {
+    "mae": {"mean": None},
+    "mae_strict": {"mean": 60.0},
+    "ssim": {"mean": 0.9},
+    "DICE": {"mean": 0.5},
+    "DICE_strict": {"mean": None},
+    "HD95": {"mean": 0.0},
+    "HD95_strict": {"mean": 45.0},
+    "dice_bone": {"mean": 0.5},
+}
+
+
+def test_strict_scores_stand_under_the_official_names(tmp_path: Path) -> None:
+    folder = save_metrics(tmp_path / "ours", aggregates=AGGREGATES)
+    official = {"mae": None, "ssim": 0.9, "DICE": 0.5, "HD95": 0.0}
+    assert read_entries([folder])[0].means == read_entries([folder], scores="official")[0].means == official
+    # ssim has no strict value and keeps its own; a strict value that is null is not filled up with the official one.
+    strict = {"mae": 60.0, "ssim": 0.9, "DICE": None, "HD95": 45.0}
+    assert read_entries([folder], scores="strict")[0].means == strict
+
+
+def test_metrics_with_failures_are_refused(tmp_path: Path) -> None:
+    whole = save_metrics(tmp_path / "whole", failures=[])
+    assert len(read_entries([whole])) == 1
+    failures = [{"case": "1ABA003", "reason": "it has another size"}, {"case": None, "reason": "x.mha: no case id"}]
+    partial = save_metrics(tmp_path / "partial", failures=failures)
+    for scores in ("official", "strict"):
+        with pytest.raises(InputError, match=r"partial/metrics\.json: has 2 failures \(1ABA003, a file without"):
+            read_entries([whole, partial], scores=scores)
+
+
+def test_flagged_geometry_is_refused_under_strict_alone(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"case": "1ABA001", "geometry_differs": None},
+        {"case": "1ABA002", "geometry_differs": "origin (1, 2, 3)"},
+    ]
+    folder = save_metrics(tmp_path / "ours", results=rows)
+    assert read_entries([folder])[0].cases == CASES
+    with pytest.raises(InputError, match=r"ours/metrics\.json: the sCT of 1ABA002 lies on another grid than its CT"):
+        read_entries([folder], scores="strict")
+    rows[1]["geometry_differs"] = None
+    assert read_entries([save_metrics(tmp_path / "ours", results=rows)], scores="strict")[0].cases == CASES
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"metrics\.json: cannot be read \(No such file"):
         read_entries([tmp_path])
