@@ -57,7 +57,7 @@ def evaluate(
 ) -> None:
     """Score synthetic CTs against their CTs. Rows are kept as they finish; the same command goes on where it ended."""
     from evaluation.executor import default_workers, open_crew
-    from evaluation.run import make_metrics, refuse_failures, score_all, write_metrics
+    from evaluation.run import METRICS_NAME, make_metrics, refuse_failures, score_all, write_metrics
     from evaluation.scoring import ScoringSettings
     from evaluation.segmenters.registry import describe_segmenter
     from evaluation.submission import find_predictions, find_references, match, read_notes
@@ -75,6 +75,7 @@ def evaluate(
     for problem in problems:
         say(f"warning: {problem.message}")
     prepare_output_folder(output)
+    (output / METRICS_NAME).unlink(missing_ok=True)  # of an earlier run: it must not pass for this one's
     network = any(spec.partition(":")[0] in ("totalsegmentator", "nnunet") for spec in specs)
     settings = ScoringSettings(
         protocol=protocol,

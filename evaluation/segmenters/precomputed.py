@@ -24,7 +24,7 @@ class PrecomputedSegmenter:
     """Looks a case's label map up in a folder; needs no weights.
 
     Args:
-        folder: label maps of the sCTs, the case id anywhere in the file name, on the grid of the sCT.
+        folder: label maps of the sCTs, the case id anywhere in the file name, on the grid of the CT.
 
     Raises:
         InputError: the folder is missing, or holds one case twice.

@@ -35,7 +35,9 @@ def open_segmenter(spec: str, *, device: str = "auto", cache: Path | None = None
     if device not in DEVICES:
         raise UsageError(f"device '{device}' is unknown; expected {', '.join(DEVICES)}")
     kind, place = _parse(spec)
-    return _open(kind, place, device, cache)
+    if kind == "precomputed" and place is not None:
+        return PrecomputedSegmenter(place)  # not kept: a worker may live through changes of the folder
+    return _open(kind, place, device, cache, describe_segmenter(spec)[1])
 
 
 def describe_segmenter(spec: str) -> tuple[str, str | None]:
@@ -50,8 +52,7 @@ def describe_segmenter(spec: str) -> tuple[str, str | None]:
     if kind == "nnunet":
         files = _nnunet_files(place)
         return dataset_column_name(files), files.sha256
-    segmenter = _open(kind, place, "auto", None)
-    return segmenter.name, segmenter.weights
+    return (PrecomputedSegmenter(place) if place is not None else TissueSegmenter()).name, None
 
 
 def case_files(spec: str, case: str) -> list[Path]:
@@ -68,13 +69,12 @@ def case_files(spec: str, case: str) -> list[Path]:
 
 
 @lru_cache(maxsize=8)
-def _open(kind: str, place: Path | None, device: str, cache: Path | None) -> Segmenter:
+def _open(kind: str, place: Path | None, device: str, cache: Path | None, weights: str | None) -> Segmenter:
+    """`weights`, their hash, keeps a worker that lives on from taking an old network for the new one of that name."""
     if kind == "totalsegmentator":
         return TotalSegmentator(find_totalsegmentator_files(place), device=device, cache=cache)
     if kind == "nnunet":
         return NnunetSegmenter(_nnunet_files(place), device=device, cache=cache)
-    if kind == "precomputed" and place is not None:
-        return PrecomputedSegmenter(place)
     return TissueSegmenter()
 
 

@@ -210,7 +210,7 @@ def _output_path(record: Mapping[str, Any]) -> PurePosixPath:
     paths = [socket_of(entry).get("relative_path") for entry in chosen]
     texts = dict.fromkeys(path for path in paths if isinstance(path, str))
     if len(texts) != 1:
-        named = ", ".join(_shown(path) for path in [*texts, *paths][:3]) or "none"
+        named = ", ".join(list(dict.fromkeys(_shown(path) for path in paths))[:3]) or "none"
         raise InputError(f"its outputs name {len(texts)} places for the sCT ({named}); expected one, {SCT_PATH}")
     (text,) = texts
     parts = PurePosixPath(text).parts

@@ -23,6 +23,7 @@ def save_metrics(folder: Path, *, cases: tuple[str, ...] = CASES, **more: Any) -
         "segmenter": "tissue",
         "segmenter_weights": None,
         "registration": "none",
+        "reference": "ct",
         **more,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,8 +38,12 @@ def names(paths: list[Path], *more: str) -> list[str]:
 def test_entry_by_hand(tmp_path: Path) -> None:
     folder = save_metrics(tmp_path / "ours", cases=("1HNA001", "1ABA001"), simulated=True, starter=True)
     protocol = {
-        "protocol": "synthrad2025", "segmenter": "tissue", "segmenter_weights": None, "registration": "none",
-    }  # fmt: skip
+        "protocol": "synthrad2025",
+        "segmenter": "tissue",
+        "segmenter_weights": None,
+        "registration": "none",
+        "reference": "ct",
+    }
     means = {"mae": 50.0, "DICE": None}
     expected = Entry("ours", means, protocol, ("1ABA001", "1HNA001"), simulated=True, starter=True)
     assert read_entries([folder]) == read_entries([folder / "metrics.json"]) == [expected]
@@ -69,6 +74,7 @@ def test_entries_are_named_after_their_folders(tmp_path: Path, monkeypatch: pyte
         ("segmenter", "totalsegmentator"),
         ("segmenter_weights", "0123abcd"),
         ("registration", "rigid"),
+        ("reference", "ct_def"),
     ],
 )
 def test_entries_judged_otherwise_are_refused(tmp_path: Path, key: str, value: str) -> None:
