@@ -41,7 +41,7 @@ for entrant in "${entrants[@]}"; do
     synthct evaluate "$output/predictions/$entrant" "$data" "$output/scores/$entrant" --segmenter tissue --pictures
 done
 echo "4/4 ranking ..."
-synthct leaderboard "${entrants[@]/#/$output/scores/}" --output "$output/leaderboard"
+synthct leaderboard "${entrants[@]/#/$output/scores/}" --output "$output/leaderboard" --scores strict
 
 echo
 echo "synthetic CTs:  $output/predictions/<entrant>/<case>.mha"

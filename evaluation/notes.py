@@ -14,7 +14,10 @@ from synthct.errors import InputError
 from synthct.grand_challenge.ground_truth import NO_REGISTRATION, UNKNOWN_REGISTRATION
 from synthct.weights import file_sha256
 
-__all__ = ["read_notes", "read_registration"]
+__all__ = ["SEGMENTED_BY", "read_notes", "read_registration"]
+
+SEGMENTED_BY = "segmented_by"
+"""Key of a ground truth's note: the hashes of the weights that its segmentation/ was made with."""
 
 REFERENCES = ("ct", "ct_def")
 MANIFEST_LIMIT = 16 << 20

@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.aggregates import aggregate
 from evaluation.executor import Crew
+from evaluation.notes import SEGMENTED_BY
 from evaluation.rows import ScoredCase, fingerprint, read_row, write_row
 from evaluation.scoring import ScoringSettings, score_case
 from evaluation.segmenters.registry import case_files, describe_segmenter
@@ -134,6 +135,7 @@ def make_metrics(
             "trained with: its structure scores flatter",
             stacklevel=2,
         )
+    _warn_of_other_weights(judges[0], notes["dataset"])
     rows = [scored.row for scored in finished if scored.row is not None]
     failures = [{"case": problem.case, "reason": problem.message} for problem in problems]
     failures += [{"case": scored.case, "reason": scored.failure} for scored in finished if scored.row is None]
@@ -163,6 +165,18 @@ def make_metrics(
             "prediction": notes["prediction"],
         },
     }
+
+
+def _warn_of_other_weights(judge: dict[str, str | None], dataset: dict[str, Any]) -> None:
+    """The CT and the sCT are to be judged by the same eyes (CONTRACT 3.1): the ground truth's note may tell."""
+    known = dataset.get(SEGMENTED_BY)
+    if judge["kind"] == "totalsegmentator" and isinstance(known, list) and known and known != [judge["weights"]]:
+        shown = ", ".join(str(name)[:12] for name in known)
+        warnings.warn(
+            f"the ground truth was segmented by weights {shown}, the sCTs are by {str(judge['weights'])[:12]}; "
+            "expected the same for both",
+            stacklevel=3,
+        )
 
 
 def write_metrics(output: Path, metrics: dict[str, Any]) -> Path:

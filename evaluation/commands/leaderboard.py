@@ -33,7 +33,7 @@ def leaderboard(
     content = {"ranking": ranking, "scores": scores, "note": note, "judged_by": entries[0].protocol, "entries": rows}
     write_text(output / "leaderboard.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     _write_tables(rows, output)
-    _show(rows, ranking, str(entries[0].protocol["segmenter"]))
+    _show(rows, f"{ranking}, {scores} scores, judged by {entries[0].protocol['segmenter']}")
     tell(f"leaderboard in {output}")
 
 
@@ -48,13 +48,13 @@ def _write_tables(rows: list[dict[str, Any]], output: Path) -> None:
     write_text(output / "leaderboard.md", "\n".join([head, rule, *body]) + "\n")
 
 
-def _show(rows: list[dict[str, Any]], ranking: str, judge: str) -> None:
+def _show(rows: list[dict[str, Any]], rule: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     hidden = {"simulated", "starter"}
     columns = [key for key in rows[0] if key not in hidden]
-    table = Table(title=f"Ranking ({ranking}, judged by {judge})")
+    table = Table(title=f"Ranking ({rule})")
     for column in columns:
         table.add_column(column, justify="left" if column == "entry" else "right", no_wrap=True)
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthct.cli.console import make_progress, tell
+from synthct.dataset import NOTE_NAME, read_note
 from synthct.errors import InputError, UsageError
+from synthct.files import write_text
 
 if TYPE_CHECKING:
     from evaluation.segmenters import Segmenter
 
 __all__ = ["segmenter"]
+
+UNKNOWN = "unknown"
 
 segmenter = typer.Typer(
     help="Try a segmenter, or make the segmentations of a ground truth.",
@@ -103,7 +108,25 @@ def fill(
             labels = chosen.segment_reference(image, mask, None, case=str(reference.id))
         path = write_volume(image.with_voxels(labels), folder / f"{reference.id}.mha")
         tell(f"{path}: {np.count_nonzero(np.unique(labels))} structures")
+    if missing:
+        _note_and_pack(ground_truth, chosen, others=len(references) > len(missing))
     tell(f"{len(missing)} of {len(references)} CTs segmented by {chosen.name}; weights {chosen.weights or 'none'}")
+
+
+def _note_and_pack(ground_truth: Path, chosen: Segmenter, *, others: bool) -> None:
+    """Write into the ground truth's note whose labels it holds now, and pack its tarball anew where there is one."""
+    from evaluation.notes import SEGMENTED_BY
+    from synthct.grand_challenge.ground_truth import TARBALL_NAME, pack_ground_truth
+
+    path = ground_truth / NOTE_NAME
+    note = read_note(path) if path.is_file() else {}
+    known = note.get(SEGMENTED_BY, [UNKNOWN] if others else [])
+    note[SEGMENTED_BY] = sorted({*known, chosen.weights or chosen.name})
+    write_text(path, json.dumps(note, indent=2) + "\n")
+    if (ground_truth / TARBALL_NAME).is_file():
+        folders = (ground_truth / name for name in ("ct", "mask", "segmentation"))
+        files = [file.relative_to(ground_truth) for folder in folders for file in folder.iterdir() if file.is_file()]
+        tell(f"{pack_ground_truth(ground_truth, [*files, Path(NOTE_NAME)])}: packed anew")
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +125,23 @@ def test_fill_segments_what_has_no_segmentation(ground_truth: Path, results: Pat
     assert made.voxels.dtype == np.uint8
     assert made.geometry.difference(GRID) is None
     assert np.unique(made.voxels).size > 5
+    note = json.loads((ground_truth / "dataset.json").read_text())
+    assert note["segmented_by"][1:] == ["unknown"]  # the one that was there before
+    assert len(note["segmented_by"][0]) == 64
     again = synthct("segmenter", "fill", ground_truth, "--segmenter", f"totalsegmentator:{results}")
     assert "0 of 2 CTs segmented" in again.out
+
+
+def test_fill_packs_the_tarball_anew(ground_truth: Path, results: Path) -> None:
+    (ground_truth / "ground_truth.tar.gz").write_bytes(b"of before")
+    outcome = synthct("segmenter", "fill", ground_truth, "--segmenter", f"totalsegmentator:{results}")
+    assert "packed anew" in outcome.out
+    cases = ("1ABA001", "1ABA002")
+    expected = [f"{folder}/{case}.mha" for folder in ("ct", "mask", "segmentation") for case in cases]
+    with tarfile.open(ground_truth / "ground_truth.tar.gz") as archive:
+        assert sorted(archive.getnames()) == sorted([*expected, "dataset.json"])
+    note = json.loads((ground_truth / "dataset.json").read_text())
+    assert note["segmented_by"] == [describe_segmenter(f"totalsegmentator:{results}")[1]]
 
 
 def test_fill_writes_no_labels_of_another_kind(ground_truth: Path) -> None:

@@ -253,6 +253,17 @@ def test_a_judge_that_trained_the_model_is_told(tmp_path: Path) -> None:
     assert same["judge_is_extractor"] is True
 
 
+def test_references_judged_by_other_weights_are_told(tmp_path: Path) -> None:
+    spec = f"totalsegmentator:{write_random_checkpoint(tmp_path, small=True)}"
+    settings, (_, weights) = replace(TISSUE, segmenters=(spec,)), describe_segmenter(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_metrics(rows(1.0), [], settings, {**NOTES, "dataset": {"segmented_by": [weights]}})
+        make_metrics(rows(1.0), [], TISSUE, {**NOTES, "dataset": {"segmented_by": ["f" * 64]}})
+    with pytest.warns(UserWarning, match="segmented by weights ffffffffffff, the sCTs are by"):
+        make_metrics(rows(1.0), [], settings, {**NOTES, "dataset": {"segmented_by": ["f" * 64]}})
+
+
 def test_the_file_is_strict_json(cases: list[ScoringCase], crew: Crew, tmp_path: Path) -> None:
     broken = CT.astype(np.float32)
     broken[4, 4, 4] = np.nan

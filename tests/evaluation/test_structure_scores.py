@@ -164,3 +164,15 @@ def test_the_tolerance_is_handed_on(total: PrecomputedSegmenter, tolerance: floa
     wall[:, :, 10] = other[:, :, 14] = LIVER
     columns = structure_columns(total, Region.ABDOMEN, wall, other, MILLIMETRE, tolerance_mm=tolerance).columns
     assert columns["nsd_voxel"] == nsd
+
+
+def test_the_volumes_edge_excuses_no_missed_tissue(total: PrecomputedSegmenter) -> None:
+    reference, prediction = np.full(SHAPE, FAT, np.uint8), np.full(SHAPE, FAT, np.uint8)
+    reference[4:12, 4:12, 0:8] = COMPACT_BONE  # 0.512 mL, cut
+    found = structure_columns(TissueSegmenter(), Region.EXTREMITY, reference, prediction, MILLIMETRE, tolerance_mm=2.0)
+    assert found.structures["compact_bone"]["status"] == "missed"
+    assert (found.columns["n_missed"], found.columns["n_missed_small"]) == (1, 0)
+    cut = np.where(reference == COMPACT_BONE, LIVER, 0)
+    excused = structure_columns(total, Region.ABDOMEN, cut, cut * 0, MILLIMETRE, tolerance_mm=2.0)
+    assert excused.structures["liver"]["status"] == "missed_cut"
+    assert (excused.columns["n_missed"], excused.columns["n_missed_small"]) == (0, 1)
