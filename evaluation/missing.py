@@ -20,14 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from synthct.errors import UsageError
 
-if TYPE_CHECKING:  # the metrics need the policies at run time, the policies need only this name of theirs
-    from evaluation.metrics.agreement import StructureScore
-
-__all__ = ["POLICIES", "SMALLEST_MISSED_ML", "Status", "Summary", "status_of", "summarise"]
+__all__ = ["POLICIES", "SMALLEST_MISSED_ML", "Status", "StructureScore", "Summary", "status_of", "summarise"]
 
 Status = Literal["found", "missed", "missed_small", "missed_cut", "spurious", "absent"]
 
@@ -35,6 +32,33 @@ POLICIES = ("parity", "strict")
 
 SMALLEST_MISSED_ML = 0.5
 """A missed structure counts, in `strict`, from this volume of the reference on (included)."""
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """Agreement on one structure; a value is None where it is undefined.
+
+    Attributes:
+        label: of the structure.
+        dice: 0 to 1; 0.0 where one map lacks the structure, None where both do.
+        hd95: symmetric 95th percentile of the surface distance in mm; None unless both maps hold the structure.
+        nsd_surfel: normalised surface Dice by area, 0 to 1; None and 0.0 as `dice`.
+        nsd_voxel: normalised surface Dice by surface voxels, 0 to 1; None and 0.0 as `dice`.
+        reference_ml: volume in the reference.
+        prediction_ml: volume in the prediction.
+        cut: whether the structure has, in the reference, a voxel in the first or last plane of any axis.
+        status: found, missed (missed_small, missed_cut), spurious or absent; see the module's text.
+    """
+
+    label: int
+    dice: float | None
+    hd95: float | None
+    nsd_surfel: float | None
+    nsd_voxel: float | None
+    reference_ml: float
+    prediction_ml: float
+    cut: bool
+    status: Status
 
 
 @dataclass(frozen=True)

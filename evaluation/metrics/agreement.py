@@ -22,7 +22,7 @@ from evaluation.metrics.distances import nearest_distances
 from evaluation.metrics.overlap import LARGEST_LABEL, Counts, dice_of_counts, label_counts
 from evaluation.metrics.surface import Surface, label_surfaces
 from evaluation.metrics.surfels import surfel_areas
-from evaluation.missing import POLICIES, Status, Summary, status_of, summarise
+from evaluation.missing import POLICIES, StructureScore, Summary, status_of, summarise
 from synthct.errors import UsageError
 
 __all__ = ["StructureAgreement", "StructureScore", "score_structures", "structure_agreement"]
@@ -33,33 +33,6 @@ Spacing = tuple[float, float, float]
 
 _ABSENT = (None, None, None)
 _ONE_SIDED = (None, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class StructureScore:
-    """Agreement on one structure; a value is None where it is undefined.
-
-    Attributes:
-        label: of the structure.
-        dice: 0 to 1; 0.0 where one map lacks the structure, None where both do.
-        hd95: symmetric 95th percentile of the surface distance in mm; None unless both maps hold the structure.
-        nsd_surfel: normalised surface Dice by area, 0 to 1; None and 0.0 as `dice`.
-        nsd_voxel: normalised surface Dice by surface voxels, 0 to 1; None and 0.0 as `dice`.
-        reference_ml: volume in the reference.
-        prediction_ml: volume in the prediction.
-        cut: whether the structure has, in the reference, a voxel in the first or last plane of any axis.
-        status: found, missed (missed_small, missed_cut), spurious or absent; see `evaluation.missing`.
-    """
-
-    label: int
-    dice: float | None
-    hd95: float | None
-    nsd_surfel: float | None
-    nsd_voxel: float | None
-    reference_ml: float
-    prediction_ml: float
-    cut: bool
-    status: Status
 
 
 @dataclass(frozen=True)
