@@ -6,8 +6,11 @@ watched for workers that leave while they hold one of our cases.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -19,7 +22,8 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from pathlib import Path
 from typing import Any, TypeVar
 
 from synthct.errors import SynthCTError, UsageError
@@ -29,11 +33,18 @@ __all__ = ["Crew", "LostWorkerError", "default_workers", "open_crew", "usable_co
 MEMORY_BUDGET = 8 * 1024**3
 """Memory in bytes that the default number of workers fits: the platform's default for evaluations (CONTRACT 2.6)."""
 
-WORKER_BYTES = 1_300_000_000
-"""Peak of one worker that scores a 512 x 512 x 150 case without a network (benchmarks/evaluation.py)."""
+WORKER_BYTES = 400_000_000
+"""Of one worker, before it holds a voxel."""
+
+LABEL_MAP_BYTES, TISSUE_BYTES = 20, 90
+"""Peak per voxel of the volume: with label maps of organs, and with tissue classes of a noisy sCT, whose surfaces are
+larger (0.7 GB and up to 3.9 GB of a 512 x 512 x 150 case)."""
 
 NETWORK_BYTES = 4_500_000_000
-"""Peak of one worker that also segments such a case with the 3 mm network (benchmarks/segmented_run.py)."""
+"""Peak of one worker that also segments such a case with the 3 mm network; a small one needs hardly less."""
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container finds the limit of its memory; holds `max` or a number of bytes."""
 
 POLL_SECONDS = 0.5
 CONNECT_SECONDS = 10
@@ -112,18 +123,41 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
 
 
 def limit_threads(threads: int) -> None:
-    """Keep the libraries of one worker process to its share of the cores."""
+    """Keep the libraries of one worker process to its share of the cores, and let it end with its parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import SimpleITK as sitk
 
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # torch reads them when it is imported
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
-def default_workers(cases: int, *, network: bool) -> int:
-    """How many processes fit the usable cores and `MEMORY_BUDGET` (or this machine's memory, where that is less)."""
-    need = NETWORK_BYTES if network else WORKER_BYTES
-    memory = min(MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return max(1, min(usable_cores(), memory // need, cases))
+def _end_with_parent() -> None:
+    """A command that is killed cannot tell its workers; without this they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def default_workers(cases: int, *, voxels: int, kinds: Collection[str]) -> int:
+    """How many processes fit the usable cores and `MEMORY_BUDGET`, or this machine's memory where that is less.
+
+    Args:
+        cases: there are no more workers than cases.
+        voxels: of the largest case.
+        kinds: of the judges: totalsegmentator, nnunet, precomputed, tissue.
+    """
+    need = WORKER_BYTES + voxels * (TISSUE_BYTES if "tissue" in kinds else LABEL_MAP_BYTES)
+    if {"totalsegmentator", "nnunet"} & set(kinds):
+        need = max(need, NETWORK_BYTES)
+    return max(1, min(usable_cores(), _memory() // need, cases))
+
+
+def _memory() -> int:
+    """Bytes that all workers together may take."""
+    limits = [MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
+    return min(limits + [int(text) for text in texts if text.isdecimal()])
 
 
 def usable_cores() -> int:
@@ -140,14 +174,26 @@ def _open_cluster(address: str) -> Iterator[Crew]:
         from distributed import Client
 
         try:
-            by_file = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
-            client = Client(timeout=CONNECT_SECONDS, set_as_default=False, **by_file)
+            client = Client(_scheduler_address(address), timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(f"--dask {address}: no scheduler answers ({error or 'timed out'})") from error
     try:
         yield Crew(client.get_executor(pure=False, retries=0), None, _WorkerWatch(client).missing)
     finally:
         client.close()
+
+
+def _scheduler_address(given: str) -> str:
+    """The address itself, or the one in a scheduler file: Dask would wait for a file that is not there for ever."""
+    address = given
+    if given.endswith(".json"):
+        try:
+            address = str(json.loads(Path(given).read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"--dask {given}: is no scheduler file ({type(error).__name__}: {error})") from error
+    if re.fullmatch(r"([a-z]+://)?[^/\s]+:[0-9]+", address) is None:
+        raise UsageError(f"--dask {given}: is no address of a scheduler; expected one like tcp://host:8786")
+    return address
 
 
 class _WorkerWatch:

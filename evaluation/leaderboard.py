@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ Floats = npt.NDArray[np.float64]
 class Entry:
     """One metrics.json: its name, the mean per metric (None where undefined), and what it says of itself.
 
-    `starter` is None where nothing tells which weights were used.
+    `counts` has the cases behind each mean; `excused` the mean number of structures that were missed and do not count
+    (small, or cut by the volume's edge). `starter` is None where nothing tells which weights were used.
     """
 
     name: str
@@ -56,6 +57,8 @@ class Entry:
     cases: tuple[str, ...]
     simulated: bool
     starter: bool | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    excused: float = 0.0
 
 
 def read_entries(paths: Sequence[Path], names: Sequence[str] = (), *, scores: str = "official") -> list[Entry]:
@@ -65,7 +68,7 @@ def read_entries(paths: Sequence[Path], names: Sequence[str] = (), *, scores: st
         paths: one per entry.
         names: of the entries; else those of their folders.
         scores: `official`, or `strict` for the values in which no missing structure or NaN hides; a metric that has no
-            strict value (ssim, dose) keeps its own.
+            strict value (dose) keeps its own.
 
     Raises:
         InputError: a file cannot be read as metrics, some of its cases were not scored, or the entries were scored
@@ -95,7 +98,7 @@ def read_entries(paths: Sequence[Path], names: Sequence[str] = (), *, scores: st
                 f"{entry.name} was scored on {len(entry.cases)} cases, {entries[0].name} on {len(entries[0].cases)}; "
                 f"expected the same cases (not in both: {', '.join(differing[:5]) or 'one stands twice'})"
             )
-    return entries
+    return _on_equal_terms(entries, scores)
 
 
 def rank_entries(entries: Sequence[Entry], ranking: str = "synthrad2025") -> list[dict[str, Any]]:
@@ -128,6 +131,25 @@ def rank_entries(entries: Sequence[Entry], ranking: str = "synthrad2025") -> lis
     else:
         raise UsageError(f"ranking '{ranking}' is unknown; expected synthrad2023, synthrad2025 or platform")
     return _rows(entries, metrics, score, _shared_ranks(-score))
+
+
+def _on_equal_terms(entries: list[Entry], scores: str) -> list[Entry]:
+    """A mean over fewer cases than another entry's is no value: the hard ones may be what is missing."""
+    for entry in entries:
+        if scores == "strict" and entry.excused > min(other.excused for other in entries):
+            warnings.warn(
+                f"{entry.name} lacks {entry.excused:g} small or cut structures per case, others fewer; the strict "
+                "scores leave them out",
+                stacklevel=3,
+            )
+    most = {name: max(entry.counts.get(name, 0) for entry in entries) for name in HIGHER_IS_BETTER}
+    return [
+        replace(
+            entry,
+            means={name: mean if entry.counts[name] == most[name] else None for name, mean in entry.means.items()},
+        )
+        for entry in entries
+    ]
 
 
 def _platform(entries: Sequence[Entry], metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -198,12 +220,14 @@ def _read(path: Path, name: str, scores: str) -> Entry:
         means = {
             key: _number(aggregates[columns.get(key, key)]["mean"]) for key in HIGHER_IS_BETTER if key in aggregates
         }
+        counts = {key: int(aggregates[columns.get(key, key)].get("count", 0)) for key in means}
+        excused = _number(aggregates.get("n_missed_small", {}).get("mean")) or 0.0
         cases = tuple(sorted(str(row["case"]) for row in content["results"]))
         failures = [str(failure["case"] or "a file without a case's id") for failure in content.get("failures", [])]
         flagged = sorted(str(row["case"]) for row in content["results"] if row.get("geometry_differs"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a metrics.json") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: is no metrics.json of synthct evaluate ({type(error).__name__}: {error})") from error
     if failures:
         raise InputError(
@@ -216,6 +240,8 @@ def _read(path: Path, name: str, scores: str) -> Entry:
     return Entry(
         name=name,
         means=means,
+        counts=counts,
+        excused=excused,
         protocol={key: content.get(key) for key in MUST_AGREE},
         cases=cases,
         simulated=bool(content.get("simulated")),

@@ -7,11 +7,12 @@
 * If no listed structure occurs in the reference, Dice and HD95 are 0.0. (NSD is no official value: None.)
 * A structure that occurs in the prediction alone costs nothing.
 
-`strict` leaves nothing to gain by missing a structure:
+`strict` makes a missed structure cost what it should:
 
 * A missed one counts Dice 0, NSD 0 and, as HD95, the diagonal of the image: no structure of that image can be farther
   off. This holds if the reference has 0.5 mL of it or more and the volume's edge does not cut it.
-* A missed one that is smaller, or cut, is no fault of the prediction's: it is left out and counted apart.
+* A missed one that is smaller, or cut, may be no fault of the prediction's: it is left out and counted apart. So
+  leaving such a structure out scores better than finding it badly; leaderboards warn where entries differ in it.
 * A spurious one is counted, with its volume, and enters no mean.
 * If nothing is left to count, each mean is None.
 """

@@ -6,22 +6,20 @@ import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from evaluation.references import ScoringCase
-from synthct.dataset import find_note, read_note
-from synthct.errors import InputError
-from synthct.grand_challenge.ground_truth import NO_REGISTRATION, UNKNOWN_REGISTRATION
+from synthct.dataset import find_note, finite_number, read_note
+from synthct.grand_challenge.ground_truth import NO_REGISTRATION, SEGMENTED_BY, UNKNOWN_REGISTRATION
 from synthct.weights import file_sha256
 
 __all__ = ["SEGMENTED_BY", "read_notes", "read_registration"]
 
-SEGMENTED_BY = "segmented_by"
-"""Key of a ground truth's note: the hashes of the weights that its segmentation/ was made with."""
-
 REFERENCES = ("ct", "ct_def")
 MANIFEST_LIMIT = 16 << 20
 """Bytes of a manifest that are read; it is a participant's file, and it is copied into metrics.json."""
+NESTING_LIMIT = 50
+"""Levels of lists and objects in a manifest; predict writes five, and a writer of JSON fails at some hundreds."""
 
 Note = Mapping[str, Any]
 
@@ -39,10 +37,8 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
         these very files. `registration`: of the references onto their images, in words, `unknown` where nobody says.
         `reference`: `ct` or `ct_def`; None where neither a note nor a file name tells. `extractors`: sorted sha256s of
         the feature extractors that the models were trained with. `dataset`: the note that says simulated, else the
-        first one. `prediction`: the manifest. All of it is fit for JSON.
-
-    Raises:
-        InputError: manifest.json is no JSON.
+        first one. `prediction`: the manifest; empty, with a warning, where it cannot be used. All of it is fit for
+        JSON.
     """
     found = dict.fromkeys(note for case in cases if (note := find_note(case.ct)) is not None)
     if not found and ground_truth is not None:
@@ -50,7 +46,7 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
     datasets = [read_note(note) for note in found]
     dataset = next((note for note in datasets if note.get("simulated")), datasets[0] if datasets else {})
     path = predictions / "manifest.json"
-    manifest = _read_object(path) if path.is_file() else {}
+    manifest = _read_manifest(path) if path.is_file() else {}
     models = manifest.get("models")
     cards = [card for card in models.values() if isinstance(card, dict)] if isinstance(models, dict) else []
     starter = any(card.get("starter") for card in cards) if cards else None
@@ -100,26 +96,48 @@ def _extractors(cards: Iterable[Note]) -> list[str]:
 
 
 def _describes(manifest: Note, cases: Sequence[ScoringCase]) -> bool:
-    """Tell whether a manifest lists every prediction with the hash that it has."""
+    """Tell whether a manifest lists every prediction with the hash that it has; never of one that cannot be read."""
     rows = manifest.get("cases")
     described = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     listed = {str(row.get("case")): row.get("sct_sha256") for row in described}
-    return all(
-        case.prediction is not None and listed.get(str(case.id)) == file_sha256(case.prediction) for case in cases
-    )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
     try:
+        return all(
+            case.prediction is not None and listed.get(str(case.id)) == file_sha256(case.prediction) for case in cases
+        )
+    except OSError:  # scoring this case will say so
+        return False
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Read a participant's manifest; one that cannot be used is as good as none, and never ends the run."""
+    try:
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise ValueError("a link that leads out of the folder; copy the file there")
         with path.open("rb") as stream:
             raw = stream.read(MANIFEST_LIMIT + 1)
         if len(raw) > MANIFEST_LIMIT:
-            raise InputError(f"{path}: is larger than {MANIFEST_LIMIT >> 20} MiB; expected a manifest of predict")
-        content = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    return content if isinstance(content, dict) else {}
+            raise ValueError(f"larger than {MANIFEST_LIMIT >> 20} MiB")
+        content = json.loads(raw.decode("utf-8"), parse_float=finite_number, parse_constant=finite_number)
+        if _levels(content) > NESTING_LIMIT:
+            raise RecursionError
+    except RecursionError:
+        reason = f"nested more than {NESTING_LIMIT} levels deep"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    else:
+        return content if isinstance(content, dict) else {}
+    warnings.warn(f"{path}: is not read ({reason}); expected the manifest of synthct predict, in JSON", stacklevel=3)
+    return {}
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
+def _levels(content: object) -> int:
+    """Count how deep lists and objects are nested, no further than the limit, and without recursion."""
+    level: list[object] = [content]
+    found = 0
+    while found <= NESTING_LIMIT:
+        below = [value for value in level if isinstance(value, (dict, list))]
+        if not below:
+            break
+        level = [inner for value in below for inner in (value.values() if isinstance(value, dict) else value)]
+        found += 1
+    return found

@@ -207,10 +207,14 @@ def refuse_failures(finished: Sequence[ScoredCase], problems: Sequence[Problem])
 
 def _fingerprint(work: _Work) -> str:
     settings = work.settings
-    identity = {
+    identity: dict[str, Any] = {
         "protocol": settings.protocol,
         "judges": work.judges,
         "nsd_tolerance_mm": settings.nsd_tolerance_mm,
     }
+    if any(weights for _, weights in work.judges):
+        from synthct.inference.engine import choose_device
+
+        identity["device"] = choose_device(settings.device).type
     more = [path for spec in settings.segmenters for path in case_files(spec, str(work.case.id))]
     return fingerprint(work.case, identity, *more)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.aggregates import OFFICIAL
 from evaluation.image_scores import HU_RANGES, image_columns, repaired
 from evaluation.metrics import dice_of_counts, label_counts, masked_mae
 from evaluation.segmenters.registry import open_segmenter
@@ -123,11 +124,12 @@ def _read(case: ScoringCase) -> tuple[Volume, Volume, Array, str | None]:
 def _warn_of_undefined(case: ScoringCase, images: dict[str, float | int | None]) -> None:
     for name, score in images.items():
         if score is None:
-            warnings.warn(f"case {case.id}: {name} is undefined (null) and counts in no aggregate", stacklevel=3)
+            told = ", and so is its mean over the cases" if name in OFFICIAL else " and counts in no aggregate"
+            warnings.warn(f"case {case.id}: {name} is undefined (null){told}", stacklevel=3)
     if images["n_nonfinite"]:
         warnings.warn(
-            f"case {case.id}: {images['n_nonfinite']} voxels inside the mask are NaN or infinite; the strict values "
-            "count them as far off as can be",
+            f"case {case.id}: {images['n_nonfinite']} voxels inside the mask are no HU (NaN, infinite or beyond int16); "
+            "the strict values count them as far off as can be",
             stacklevel=3,
         )
 

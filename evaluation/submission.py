@@ -61,17 +61,24 @@ def find_predictions(folder: Path) -> Submission:
 def match(references: Sequence[ScoringCase], submission: Submission) -> tuple[list[ScoringCase], tuple[Problem, ...]]:
     """Give each reference its prediction.
 
-    A prediction without a reference only gives a warning.
+    What concerns no reference only gives a warning: a prediction without one, a file or job whose case cannot be told,
+    a broken or double one of another case. A submission that has all references is complete whatever lies beside.
 
     Returns:
-        The cases that can be scored, in the order of the references; and all problems, each case's together: those of
-        the submission, and one for each reference that has neither a prediction nor a problem yet.
+        The cases that can be scored, in the order of the references; and the problems, sorted by case: those of the
+        submission that concern a reference, and one for each reference that has neither a prediction nor a problem yet.
 
     Raises:
         InputError: no case can be scored.
     """
-    told = {problem.case for problem in submission.problems}
-    scored, problems = [], list(submission.problems)
+    known = {case.id for case in references}
+    named = {str(case_id) for case_id in known}
+    problems = [problem for problem in submission.problems if problem.case in named]
+    for problem in submission.problems:
+        if problem.case not in named:
+            warnings.warn(problem.message, stacklevel=2)
+    told = {problem.case for problem in problems}
+    scored = []
     where = f"a job of it in {JOBS_NAME}" if submission.kind == "algorithm phase" else "its sCT as {}.mha"
     for case in references:
         if case.id in submission.predictions:
@@ -79,11 +86,10 @@ def match(references: Sequence[ScoringCase], submission: Submission) -> tuple[li
         elif str(case.id) not in told:
             text = f"case {case.id} has no prediction; expected {where.format(case.id)}"
             problems.append(Problem(str(case.id), text))
-    problems.sort(key=lambda problem: (problem.case is None, problem.case or ""))
+    problems.sort(key=lambda problem: problem.case or "")
     if not scored:
         first = f"; first: {problems[0].message}" if problems else ""
         raise InputError(f"none of {len(references)} cases can be scored{first}")
-    known = {case.id for case in references}
     extra = sorted(str(case_id) for case_id in submission.predictions if case_id not in known)
     if extra:
         warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ __all__ = [
     "find_cases",
     "find_file",
     "find_note",
+    "finite_number",
     "load_case",
     "mask_file",
     "read_image",
@@ -233,12 +235,28 @@ def find_note(image: Path) -> Path | None:
 
 
 def read_note(path: Path | None) -> dict[str, Any]:
-    """Read a data set's note; empty where there is none or it is not ours (nnU-Net's dataset.json bears that name)."""
+    """Read a data set's note; empty where there is none or it is not ours (nnU-Net's dataset.json bears that name).
+
+    A note with a number that is not finite is not read, with a warning: it could not be written as JSON again.
+    """
     if path is None:
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_float=finite_number, parse_constant=finite_number)
     except (OSError, ValueError, RecursionError):
         warnings.warn(f"{path}: is no data set note of ours and is not read", stacklevel=2)
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def finite_number(text: str) -> float:
+    """Read a number of a JSON file (parse_float and parse_constant of `json.loads`).
+
+    Raises:
+        ValueError: it is NaN or infinite, or too large for a float (1e999).
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value

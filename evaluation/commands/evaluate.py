@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from synthct.cli.console import make_progress, say, tell
-from synthct.errors import UsageError
+from synthct.errors import InputError, UsageError
 from synthct.files import prepare_output_folder
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ def evaluate(
 ) -> None:
     """Score synthetic CTs against their CTs. Rows are kept as they finish; the same command goes on where it ended."""
     from evaluation.executor import default_workers, open_crew
+    from evaluation.rows import ROWS_FOLDER
     from evaluation.run import METRICS_NAME, make_metrics, refuse_failures, score_all, write_metrics
     from evaluation.scoring import ScoringSettings
-    from evaluation.segmenters.registry import describe_segmenter
+    from evaluation.segmenters.registry import absolute_spec, describe_segmenter
     from evaluation.submission import find_predictions, find_references, match, read_notes
 
     if workers is not None and dask is not None:
@@ -70,13 +72,17 @@ def evaluate(
     names = [describe_segmenter(spec)[0] for spec in specs]
     if len(set(names)) < len(names):
         raise UsageError(f"--segmenter {' '.join(specs)}: two judges bear one name; expected each once")
+    if dask is not None:  # workers stand in another folder
+        predictions, ground_truth = predictions.absolute(), ground_truth.absolute()
+        specs = tuple(absolute_spec(spec) for spec in specs)
+    prepare_output_folder(output)
+    (output / METRICS_NAME).unlink(missing_ok=True)  # of an earlier run: it must not pass for this one's
+    if (output / ROWS_FOLDER).is_dir():
+        prepare_output_folder(output / ROWS_FOLDER)
     cases, problems = match(find_references(ground_truth, reference=reference), find_predictions(predictions))
     notes = read_notes(predictions, cases, ground_truth=ground_truth)
     for problem in problems:
         say(f"warning: {problem.message}")
-    prepare_output_folder(output)
-    (output / METRICS_NAME).unlink(missing_ok=True)  # of an earlier run: it must not pass for this one's
-    network = any(spec.partition(":")[0] in ("totalsegmentator", "nnunet") for spec in specs)
     settings = ScoringSettings(
         protocol=protocol,
         segmenters=specs,
@@ -84,7 +90,9 @@ def evaluate(
         device=device,
         cache=(cache or output / CACHE_FOLDER).absolute(),
     )
-    count = workers or default_workers(len(cases), network=network)
+    kinds = {spec.partition(":")[0] for spec in specs}
+    voxels = max(_voxels(case) for case in cases)
+    count = workers or default_workers(len(cases), voxels=voxels, kinds=kinds)
     with open_crew(count, dask) as crew, make_progress() as progress:
         bar = progress.add_task("scoring", total=len(cases))
 
@@ -95,7 +103,7 @@ def evaluate(
             if scored.failure is not None:
                 say(f"warning: case {scored.case} is not scored: {scored.failure}")
             elif pictures:
-                _write_picture(case, scored, ground_truth, output)
+                _write_picture(case, ground_truth, output)
 
         finished = score_all(cases, settings, output, crew, on_case=show)
     metrics = make_metrics(finished, problems, settings, notes)
@@ -104,13 +112,23 @@ def evaluate(
     refuse_failures(finished, problems)
 
 
-def _write_picture(case: ScoringCase, scored: ScoredCase, ground_truth: Path, output: Path) -> None:
+def _voxels(case: ScoringCase) -> int:
+    """How many voxels a case's CT announces; 0 where its header is bad, which its worker will say."""
+    from synthct.header import read_header
+
+    try:
+        return math.prod(read_header(case.ct).size)
+    except InputError:
+        return 0
+
+
+def _write_picture(case: ScoringCase, ground_truth: Path, output: Path) -> None:
     from evaluation.report.slices import write_case_picture
 
-    if scored.row is not None and scored.row["geometry_differs"]:
-        say(f"warning: case {case.id} gets no picture: its sCT lies on another grid than its CT")
-    else:
+    try:
         write_case_picture(case, ground_truth, output / f"{case.id}.png")
+    except InputError as error:  # another grid, no MR or CBCT: the scores stand all the same
+        say(f"warning: case {case.id} gets no picture: {error}")
 
 
 def _report(metrics: dict[str, Any], path: Path) -> None:

@@ -101,6 +101,8 @@ def fill(
     references = find_references(ground_truth)
     missing = [reference for reference in references if reference.segmentation is None]
     folder = prepare_output_folder(ground_truth / "segmentation")
+    if missing:  # noted first: no label map is ever without its judge, also where this run is killed
+        _note_judge(ground_truth, chosen, others=len(references) > len(missing))
     for reference in missing:
         image = read_image(reference.ct)
         mask = read_mask(reference.mask, image).voxels
@@ -109,20 +111,25 @@ def fill(
         path = write_volume(image.with_voxels(labels), folder / f"{reference.id}.mha")
         tell(f"{path}: {np.count_nonzero(np.unique(labels))} structures")
     if missing:
-        _note_and_pack(ground_truth, chosen, others=len(references) > len(missing))
+        _pack_anew(ground_truth)
     tell(f"{len(missing)} of {len(references)} CTs segmented by {chosen.name}; weights {chosen.weights or 'none'}")
 
 
-def _note_and_pack(ground_truth: Path, chosen: Segmenter, *, others: bool) -> None:
-    """Write into the ground truth's note whose labels it holds now, and pack its tarball anew where there is one."""
-    from evaluation.notes import SEGMENTED_BY
-    from synthct.grand_challenge.ground_truth import TARBALL_NAME, pack_ground_truth
+def _note_judge(ground_truth: Path, chosen: Segmenter, *, others: bool) -> None:
+    """Write into the ground truth's note whose labels it is about to hold."""
+    from synthct.grand_challenge.ground_truth import SEGMENTED_BY
 
     path = ground_truth / NOTE_NAME
     note = read_note(path) if path.is_file() else {}
     known = note.get(SEGMENTED_BY, [UNKNOWN] if others else [])
     note[SEGMENTED_BY] = sorted({*known, chosen.weights or chosen.name})
     write_text(path, json.dumps(note, indent=2) + "\n")
+
+
+def _pack_anew(ground_truth: Path) -> None:
+    """Pack the ground truth's tarball again, where there is one."""
+    from synthct.grand_challenge.ground_truth import TARBALL_NAME, pack_ground_truth
+
     if (ground_truth / TARBALL_NAME).is_file():
         folders = (ground_truth / name for name in ("ct", "mask", "segmentation"))
         files = [file.relative_to(ground_truth) for folder in folders for file in folder.iterdir() if file.is_file()]

@@ -17,12 +17,13 @@ LARGEST_LABEL = 255
 """Label maps are uint8; TotalSegmentator's labels end at 117."""
 
 
-def read_label_map(path: Path, image: Volume) -> LabelArray:
+def read_label_map(path: Path, image: Volume, *, require_grid: bool = True) -> LabelArray:
     """Read a label map.
 
     Args:
         path: .mha or .nii.gz; a floating type is accepted as long as all values are whole numbers.
         image: the image that the labels belong to.
+        require_grid: refuse another grid of the same size.
 
     Returns:
         Labels (z, y, x); all 0 for an empty map.
@@ -33,7 +34,8 @@ def read_label_map(path: Path, image: Volume) -> LabelArray:
     """
     require_size(read_header(path), image.geometry.size, of=image.path or Path("its image"))
     labels = read_volume(path)
-    require_same_grid(image, labels)
+    if require_grid:
+        require_same_grid(image, labels)
     voxels = labels.voxels
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.trunc(voxels)):
         raise InputError(f"{path}: holds fractions or NaN; expected whole numbers, one label per voxel")

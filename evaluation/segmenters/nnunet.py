@@ -86,7 +86,11 @@ class NnunetSegmenter:
             WeightsError: the weights cannot be used.
             MemoryLimitError: the image does not fit into memory.
         """
-        return cached_labels(self._cache, image, lambda: self._segmented(image), name=self.name, weights=self.weights)
+        from synthct.inference.engine import choose_device
+
+        # A GPU's mixed precision moves a few voxels, so its label maps are its own.
+        name = f"{self.name} on {choose_device(self._device).type}"
+        return cached_labels(self._cache, image, lambda: self._segmented(image), name=name, weights=self.weights)
 
     def segment_reference(self, image: Volume, mask: npt.NDArray[Any], given: Path | None, *, case: str) -> LabelArray:
         """Label map of the CT by the same network, (z, y, x); the given file holds other labels."""

@@ -65,13 +65,15 @@ class PrecomputedSegmenter:
     def segment(self, image: Volume, mask: npt.NDArray[Any], *, case: str) -> LabelArray:
         """The label map of this case, (z, y, x).
 
+        Its grid is not looked at, as that of an sCT is not (CONTRACT 3.6, 7): only its size counts.
+
         Raises:
-            InputError: the folder holds none for the case, or not on the image's grid.
+            InputError: the folder holds none for the case, or one of another size.
         """
         path = self.file_of(case)
         if path is None:
             raise InputError(f"{self._folder}: holds no label map of case {case}; expected {case}.mha or .nii.gz")
-        return read_label_map(path, image)
+        return read_label_map(path, image, require_grid=False)
 
     def segment_reference(self, image: Volume, mask: npt.NDArray[Any], given: Path | None, *, case: str) -> LabelArray:
         """The ground truth's own segmentation, (z, y, x).

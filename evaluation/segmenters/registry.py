@@ -13,7 +13,7 @@ from evaluation.segmenters.tissue import TissueSegmenter
 from evaluation.segmenters.totalsegmentator import TotalSegmentator, find_totalsegmentator_files
 from synthct.errors import UsageError
 
-__all__ = ["SEGMENTER_SPECS", "case_files", "describe_segmenter", "open_segmenter"]
+__all__ = ["SEGMENTER_SPECS", "absolute_spec", "case_files", "describe_segmenter", "open_segmenter"]
 
 SEGMENTER_SPECS = "totalsegmentator[:PATH], nnunet:DIR, precomputed:DIR or tissue"
 DEVICES = ("auto", "cpu", "cuda")
@@ -38,6 +38,16 @@ def open_segmenter(spec: str, *, device: str = "auto", cache: Path | None = None
     if kind == "precomputed" and place is not None:
         return PrecomputedSegmenter(place)  # not kept: a worker may live through changes of the folder
     return _open(kind, place, device, cache, describe_segmenter(spec)[1])
+
+
+def absolute_spec(spec: str) -> str:
+    """The same segmenter for a process that stands in another folder.
+
+    Raises:
+        UsageError: as `open_segmenter`.
+    """
+    kind, place = _parse(spec)
+    return kind if place is None else f"{kind}:{place.absolute()}"
 
 
 def describe_segmenter(spec: str) -> tuple[str, str | None]:

@@ -17,6 +17,7 @@ from synthct.volume import read_volume, write_volume
 
 __all__ = [
     "NO_REGISTRATION",
+    "SEGMENTED_BY",
     "TARBALL_NAME",
     "UNKNOWN_REGISTRATION",
     "default_registration",
@@ -37,6 +38,9 @@ RIGID = "rigid (as released)"
 NO_REGISTRATION = "none"
 UNKNOWN_REGISTRATION = "unknown"
 
+SEGMENTED_BY = "segmented_by"
+"""Key of a ground truth's note: the hashes of the weights that its segmentation/ was made with."""
+
 
 def ground_truth_files(cases: Sequence[CaseFiles]) -> tuple[Path, ...]:
     """List the files that the ground truth of these cases consists of, sorted, relative to its folder."""
@@ -51,10 +55,13 @@ def ground_truth_files(cases: Sequence[CaseFiles]) -> tuple[Path, ...]:
 def require_no_others(cases: Sequence[CaseFiles], folder: Path) -> None:
     """Refuse a target with files of other cases: they would be scored under this ground truth's note.
 
+    Label maps of these cases may lie there although the data set has none: `synthct segmenter fill` wrote them.
+
     Raises:
         InputError: naming the first of them.
     """
     known = {folder / name for name in ground_truth_files(cases)}
+    known |= {folder / FOLDERS[2] / f"{case.id}.mha" for case in cases}
     found = [path for name in FOLDERS if (folder / name).is_dir() for path in sorted((folder / name).iterdir())]
     others = [path for path in found if path not in known and not path.name.startswith(".")]
     if others:
@@ -101,6 +108,9 @@ def write_note(cases: Sequence[CaseFiles], folder: Path, *, reference: str, regi
         folder: the ground truth's.
         reference: `ct` or `ct_def`.
         registration: in words; None for what the data set's note says of its ct, else `default_registration`.
+
+    Raises:
+        InputError: the folder holds label maps that were made of another reference.
     """
     found = dict.fromkeys(path for case in cases if (path := find_note(case.image)) is not None)
     notes: list[dict[str, Any]] = [read_note(path) for path in found]
@@ -110,12 +120,27 @@ def write_note(cases: Sequence[CaseFiles], folder: Path, *, reference: str, regi
         registration = told
     if registration is None:
         registration = default_registration(cases, reference, simulated=bool(note.get("simulated")))
-    content = {**note, "reference": reference, "registration": registration}
+    content = {**note, **_segmented_by(cases, folder, reference), "reference": reference, "registration": registration}
     return write_text(folder / NOTE_NAME, json.dumps(content, indent=2) + "\n")
+
+
+def _segmented_by(cases: Sequence[CaseFiles], folder: Path, reference: str) -> dict[str, Any]:
+    """What the folder's own earlier note says of label maps that lie there and are not the data set's."""
+    lacking = (folder / FOLDERS[2] / f"{case.id}.mha" for case in cases if case.segmentation is None)
+    filled = [path for path in lacking if path.is_file()]
+    if not filled or not (folder / NOTE_NAME).is_file():
+        return {}
+    before = read_note(folder / NOTE_NAME)
+    told = before.get("reference", reference)
+    if told != reference:
+        raise InputError(f"{filled[0]}: was made of {told}; expected a folder without label maps for {reference}")
+    return {SEGMENTED_BY: before[SEGMENTED_BY]} if SEGMENTED_BY in before else {}
 
 
 def pack_ground_truth(folder: Path, names: Sequence[Path], *, advance: Callable[[], None] = lambda: None) -> Path:
     """Pack files into ground_truth.tar.gz, without a top folder; the same files give the same bytes.
+
+    The label map of each CT is packed where there is one, listed or not: `synthct segmenter fill` may have made it.
 
     Args:
         folder: the ground truth's.
@@ -126,6 +151,8 @@ def pack_ground_truth(folder: Path, names: Sequence[Path], *, advance: Callable[
         OutputError: a file is missing, or the tarball cannot be written.
     """
     target = folder / TARBALL_NAME
+    label_maps = (Path(FOLDERS[2], name.name) for name in names if name.parent == Path(FOLDERS[0]))
+    packed = {*names, *(name for name in label_maps if (folder / name).is_file())}
     with (
         staged_file(target) as staged,
         staged.open("wb") as raw,
@@ -133,7 +160,7 @@ def pack_ground_truth(folder: Path, names: Sequence[Path], *, advance: Callable[
         gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in sorted(names):
+        for name in sorted(packed):
             _add(archive, folder / name, name.as_posix())
             advance()
     return target

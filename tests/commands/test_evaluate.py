@@ -115,7 +115,7 @@ def test_aggregates_by_hand(scene: Scene) -> None:
 
 def test_what_is_undefined_is_warned_of(scene: Scene) -> None:
     assert [line for line in scene.outcome.err.splitlines() if "psnr" in line] == [
-        "warning: case 1ABA001: psnr is undefined (null) and counts in no aggregate"
+        "warning: case 1ABA001: psnr is undefined (null), and so is its mean over the cases"
     ]
 
 
@@ -132,7 +132,7 @@ def test_pictures_only_where_asked_for(scene: Scene) -> None:
 
 
 def test_the_summary_names_judge_and_place(scene: Scene) -> None:
-    assert scene.outcome.out.startswith("3 cases, judged by tissue: mae 50, psnr ")
+    assert scene.outcome.out.startswith("3 cases, judged by tissue: mae 50, ms_ssim ")
     assert scene.outcome.out.endswith(f"; details in {scene.output / 'metrics.json'}\n")
 
 

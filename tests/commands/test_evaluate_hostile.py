@@ -100,7 +100,7 @@ def test_each_bad_job_is_one_line_that_says_what_is_wrong(scene: Scene, case: st
 def test_the_exit_code_is_3_and_the_last_line_counts(scene: Scene) -> None:
     *lines, last = scene.outcome.err.splitlines()
     assert scene.outcome.code == 3
-    assert last.startswith("error: 9 of 11 cases could not be scored; first: predictions.json: job 2 of 11")
+    assert last.startswith("error: 8 of 10 cases could not be scored; first: predictions.json: job 2 of 11")
     assert [line for line in lines if "job 10 of 11: is of type str; expected an object" in line] != []
     assert len(lines) == 9
     assert "root:" not in scene.outcome.err
@@ -112,7 +112,7 @@ def test_the_other_cases_are_scored_by_their_own_job(scene: Scene) -> None:
     assert content["aggregates"]["mae"]["mean"] == 15.0
     failed = [failure["case"] for failure in content["failures"]]
     named = (TWO_FILES, UNKNOWN_SLUGS, ABSOLUTE, TWICE, CLIMBING, MISSING)
-    assert failed == [*named, None, WRONG_SIZE, EMPTY_MASK]
+    assert failed == [*named, WRONG_SIZE, EMPTY_MASK]
     for failure in content["failures"]:
         assert failure["reason"] in scene.outcome.err
     assert files_below(scene.output) == ["metrics.json", "rows", f"rows/{FIRST}.json", f"rows/{LAST}.json"]
@@ -121,7 +121,7 @@ def test_the_other_cases_are_scored_by_their_own_job(scene: Scene) -> None:
 def test_a_leaderboard_refuses_what_is_not_complete(scene: Scene, tmp_path: Path) -> None:
     outcome = synthct("leaderboard", scene.output, "--output", tmp_path / "o")
     assert outcome.code == 3
-    assert f"metrics.json: has 9 failures ({TWO_FILES}, " in outcome.reason
+    assert f"metrics.json: has 8 failures ({TWO_FILES}, " in outcome.reason
     assert files_below(tmp_path / "o") == []
 
 

@@ -104,7 +104,7 @@ def test_another_grid_is_scored_with_a_warning_and_gets_no_picture(truth: Path, 
     assert "scts/1EXA001.mha lies on another grid than " in warned
     assert "origin (1, 2, 3) against " in warned
     assert "psnr is undefined" in undefined
-    assert pictured == "warning: case 1EXA001 gets no picture: its sCT lies on another grid than its CT"
+    assert pictured.startswith("warning: case 1EXA001 gets no picture: ")
     flags = {row["case"]: row["geometry_differs"] for row in read_metrics(output)["results"]}
     assert [case for case, flag in flags.items() if flag is not None] == ["1EXA001"]
     assert flags["1EXA001"].startswith("origin (1, 2, 3) against ")

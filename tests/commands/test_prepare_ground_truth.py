@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import save_case
+from builders import make_volume, save_case
 from commands.command_line import Outcome, files_below, synthct
 
 from evaluation.submission import find_references, read_registration
 from synthct.dataset import find_cases
 from synthct.errors import OutputError
 from synthct.grand_challenge.ground_truth import default_registration, ground_truth_files, pack_ground_truth
-from synthct.volume import read_volume
+from synthct.volume import read_volume, write_volume
 
 DEFORMED = np.full((3, 4, 5), 77, np.int16)
 
@@ -129,6 +129,55 @@ def test_files_of_another_ground_truth_are_not_mixed_in(data: Path, tmp_path: Pa
     assert outcome.code == 3
     assert f"{truth / 'ct' / '1ABA002.mha'}: is of another ground truth" in outcome.reason
     assert files_below(truth) == before
+
+
+def fill(truth: Path, case: str, **note: Any) -> bytes:
+    """What `synthct segmenter fill` leaves: a label map, and whose it is in the note."""
+    write_volume(make_volume(np.full((3, 4, 5), 9, np.uint8)), truth / "segmentation" / f"{case}.mha")
+    (truth / "dataset.json").write_text(json.dumps({**read_note(truth), **note}))
+    return (truth / "segmentation" / f"{case}.mha").read_bytes()
+
+
+def test_label_maps_that_were_filled_in_are_kept_and_packed(data: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    assert prepare(data, truth).code == 0
+    first = read_note(truth)
+    label_map = fill(truth, "1ABA002", segmented_by=["a" * 64, "unknown"])
+    outcome = prepare(data, truth)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (truth / "segmentation" / "1ABA002.mha").read_bytes() == label_map
+    assert read_note(truth) == {**first, "segmented_by": ["a" * 64, "unknown"]}
+    with tarfile.open(truth / "ground_truth.tar.gz") as archive:
+        names = archive.getnames()
+        packed = archive.extractfile("segmentation/1ABA002.mha")
+        assert packed is not None
+        assert packed.read() == label_map
+    per_case = [f"{kind}/1ABA00{number}.mha" for kind in ("ct", "mask", "segmentation") for number in (1, 2)]
+    assert names == sorted([*per_case, "dataset.json"])
+    (truth / "segmentation" / "1ABA002.mha").unlink()  # without them the note speaks of nobody's labels
+    assert prepare(data, truth).code == 0
+    assert read_note(truth) == first
+
+
+def test_a_label_map_of_another_case_is_still_refused(data: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    assert prepare(data, truth).code == 0
+    fill(truth, "1ABA003")
+    outcome = prepare(data, truth)
+    assert outcome.code == 3
+    assert f"{truth / 'segmentation' / '1ABA003.mha'}: is of another ground truth" in outcome.reason
+
+
+def test_label_maps_of_another_reference_are_not_carried_on(data: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    assert prepare(data, truth).code == 0
+    fill(truth, "1ABA002")
+    before = (truth / "ct" / "1ABA002.mha").read_bytes()
+    outcome = prepare(data, truth, "--reference", "ct_def")
+    assert outcome.code == 3
+    assert f"{truth / 'segmentation' / '1ABA002.mha'}: was made of ct; expected a folder without" in outcome.reason
+    assert (truth / "ct" / "1ABA002.mha").read_bytes() == before
+    assert read_note(truth)["reference"] == "ct"
 
 
 def test_a_failed_run_leaves_no_tarball(data: Path, tmp_path: Path) -> None:

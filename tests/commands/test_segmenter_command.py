@@ -144,6 +144,23 @@ def test_fill_packs_the_tarball_anew(ground_truth: Path, results: Path) -> None:
     assert note["segmented_by"] == [describe_segmenter(f"totalsegmentator:{results}")[1]]
 
 
+def test_fill_notes_its_judge_before_the_first_label_map(ground_truth: Path, results: Path) -> None:
+    """A run that ends half-way has said whose labels lie there; the next one adds nobody unknown."""
+    spec = f"totalsegmentator:{results}"
+    weights = describe_segmenter(spec)[1]
+    whole = {name: (ground_truth / "ct" / name).read_bytes() for name in ("1ABA001.mha", "1ABA002.mha")}
+    for name, made in (("1ABA001.mha", []), ("1ABA002.mha", ["1ABA001.mha"])):
+        (ground_truth / "ct" / name).write_bytes(b"broken")
+        outcome = synthct("segmenter", "fill", ground_truth, "--segmenter", spec)
+        assert (outcome.code, name in outcome.reason) == (3, True)
+        assert [path.name for path in (ground_truth / "segmentation").iterdir()] == made
+        assert json.loads((ground_truth / "dataset.json").read_text())["segmented_by"] == [weights]
+        (ground_truth / "ct" / name).write_bytes(whole[name])
+    outcome = synthct("segmenter", "fill", ground_truth, "--segmenter", spec)
+    assert "1 of 2 CTs segmented by totalsegmentator" in outcome.out
+    assert json.loads((ground_truth / "dataset.json").read_text())["segmented_by"] == [weights]
+
+
 def test_fill_writes_no_labels_of_another_kind(ground_truth: Path) -> None:
     outcome = synthct("segmenter", "fill", ground_truth, "--segmenter", "tissue")
     assert outcome.code == 2

@@ -34,8 +34,8 @@ def test_aggregates_by_hand() -> None:
 
 
 def test_first_row_without_a_value_hides_no_column() -> None:
-    columns = aggregate([{"case": "a", "psnr": None}, {"case": "b", "psnr": 30.0}])
-    assert (columns["psnr"]["mean"], columns["psnr"]["std"], columns["psnr"]["count"]) == (30.0, 0.0, 1)
+    columns = aggregate([{"case": "a", "nsd": None}, {"case": "b", "nsd": 30.0}])
+    assert (columns["nsd"]["mean"], columns["nsd"]["std"], columns["nsd"]["count"]) == (30.0, 0.0, 1)
 
 
 def test_no_rows_have_no_aggregates() -> None:
@@ -54,3 +54,15 @@ def test_names_flags_and_nested_values_are_no_columns() -> None:
 
 def test_column_that_the_first_row_lacks_is_summarised_too() -> None:
     assert aggregate([{"case": "a"}, {"case": "b", "mae": 3.0}])["mae"]["count"] == 1
+
+
+def test_one_case_without_a_number_leaves_an_official_column_without_any() -> None:
+    rows = [{"mae": 10.0, "mae_strict": 10.0}, {"mae": None, "mae_strict": 3000.0}]
+    columns = aggregate(rows)
+    assert columns["mae"] == {**dict.fromkeys(["mean", "max", "min", "std", "25pc", "50pc", "75pc"]), "count": 1}
+    assert (columns["mae_strict"]["mean"], columns["mae_strict"]["count"]) == (1505.0, 2)
+
+
+def test_a_summary_beyond_float64_is_null() -> None:
+    column = aggregate([{"mae": 1e200}, {"mae": 3e200}])["mae"]
+    assert (column["mean"], column["std"], column["count"]) == (2e200, None, 2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,11 +78,47 @@ def test_exception_of_the_work_itself_is_raised() -> None:
 
 def test_default_number_of_workers_fits_cores_cases_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.executor.usable_cores", lambda: 64)
-    assert default_workers(100, network=False) == 6  # of 1.3 GB each into 8 GiB
-    assert default_workers(100, network=True) == 1  # of 4.5 GB each
-    assert default_workers(1, network=False) == 1
+    monkeypatch.setattr("evaluation.executor.CGROUP_LIMITS", ())
+    large = 512 * 512 * 150
+    assert default_workers(100, voxels=large, kinds={"precomputed"}) == 7  # of 1.19 GB each into 8 GiB
+    assert default_workers(100, voxels=large, kinds={"precomputed", "tissue"}) == 2  # of 3.94 GB each
+    assert default_workers(100, voxels=10**6, kinds={"tissue"}) == 17  # of 0.49 GB each
+    assert default_workers(100, voxels=10**6, kinds={"nnunet"}) == 1  # of 4.5 GB each
+    assert default_workers(3, voxels=10**6, kinds={"tissue"}) == 3
+    assert default_workers(3, voxels=10**9, kinds={"tissue"}) == 1
     monkeypatch.setattr("evaluation.executor.usable_cores", lambda: 1)
-    assert default_workers(100, network=False) == 1
+    assert default_workers(100, voxels=large, kinds={"precomputed"}) == 1
+
+
+@pytest.mark.parametrize(("text", "workers"), [("1000000000", 2), ("max", 17)])
+def test_limit_of_a_container_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, workers: int) -> None:
+    (tmp_path / "memory.max").write_text(f"{text}\n")
+    monkeypatch.setattr("evaluation.executor.usable_cores", lambda: 64)
+    monkeypatch.setattr("evaluation.executor.CGROUP_LIMITS", (tmp_path / "memory.max", tmp_path / "absent"))
+    assert default_workers(100, voxels=10**6, kinds={"tissue"}) == workers
+
+
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from evaluation.executor import open_crew\n"
+        "from test_executor import square\n"
+        "if __name__ == '__main__':\n"
+        "    with open_crew(1) as crew:\n"
+        "        print(next(crew.as_finished(square, [1]))[1][1], flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, "-c", code]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env={**os.environ, **path}) as command:
+        if command.stdout is None:
+            raise RuntimeError("no output to read")
+        worker = int(command.stdout.readline())
+        command.kill()
+    end = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def test_threads_are_limited_in_this_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +134,22 @@ def test_threads_are_limited_in_this_process_too(monkeypatch: pytest.MonkeyPatch
 
 def test_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.executor.CONNECT_SECONDS", 2)
-    with (
-        pytest.raises(UsageError, match=r"--dask tcp://127\.0\.0\.1:1: no scheduler answers"),
-        open_crew(1, "tcp://127.0.0.1:1"),
-    ):
+    nobody = "tcp://127.0.0.1:1"
+    with pytest.raises(UsageError, match=rf"--dask {nobody}: no scheduler answers"), open_crew(1, nobody):
+        pass
+
+
+@pytest.mark.parametrize("given", ["foo", "tcp://", "tcp://host", "host:port", "missing.json"])
+def test_what_is_no_scheduler_is_refused_at_once(given: str) -> None:
+    with pytest.raises(UsageError, match=f"--dask {given}: is no"), open_crew(1, given):
+        pass
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"id": 1}', '{"address": "nowhere"}'])
+def test_scheduler_file_without_an_address_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scheduler.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"scheduler\.json: is no"), open_crew(1, str(path)):
         pass
 
 

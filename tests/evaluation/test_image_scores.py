@@ -52,7 +52,8 @@ def test_one_bad_voxel_is_null_officially_and_the_worst_value_strictly(value: fl
     sct = constant(0)
     sct[5, 5, 5] = value
     columns = image_columns(constant(0), sct, INSIDE, "synthrad2025")
-    assert (columns["mae"], columns["psnr"], columns["ms_ssim"]) == (None, None, None)
+    assert columns["mae"] is None
+    assert (columns["psnr"] is None) == math.isnan(value)  # clipping makes infinity a number
     assert columns["n_nonfinite"] == 1
     assert columns["mae_strict"] == 3071 / VOXELS  # 3071 is farther from 0 than -1024
     assert columns["psnr_strict"] == pytest.approx(10 * math.log10(4095**2 / (3071**2 / VOXELS)))
@@ -87,3 +88,30 @@ def test_repair_takes_the_end_of_the_range_that_is_farther() -> None:
     assert repaired(whole, whole, RANGE) is whole
     integers = np.array([1, 2])
     assert repaired(integers, integers, RANGE) is integers
+
+
+def test_infinity_spoils_only_what_is_not_clipped() -> None:
+    sct = constant(0)
+    sct[5, 5, 5] = math.inf
+    columns = image_columns(constant(0), sct, INSIDE, "synthrad2023")
+    assert columns["mae"] is None
+    assert columns["psnr"] == pytest.approx(10 * math.log10(4024**2 / (3000**2 / VOXELS)))
+    assert isinstance(columns["ssim"], float)
+    sct[6, 6, 6] = math.nan
+    assert image_columns(constant(0), sct, INSIDE, "synthrad2023")["psnr"] is None
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e308, np.float64), (40_000.0, np.float32), (-(2**31), np.int32)])
+def test_numbers_that_are_no_hu_count_strictly_as_the_farther_end(value: float, dtype: type) -> None:
+    sct = constant(0, dtype)
+    sct[5, 5, 5] = value
+    columns = image_columns(constant(0), sct, INSIDE, "synthrad2025")
+    assert columns["mae"] == pytest.approx(abs(value) / VOXELS)
+    assert columns["mae_strict"] == 3071 / VOXELS
+    assert columns["n_nonfinite"] == 1
+
+
+def test_a_sum_without_bounds_leaves_no_official_mae() -> None:
+    sct = constant(1.7e308, np.float64)
+    columns = image_columns(constant(0), sct, INSIDE, "synthrad2025")
+    assert (columns["mae"], columns["mae_strict"]) == (None, 3071.0)

@@ -45,7 +45,8 @@ def test_entry_by_hand(tmp_path: Path) -> None:
         "reference": "ct",
     }
     means = {"mae": 50.0, "DICE": None}
-    expected = Entry("ours", means, protocol, ("1ABA001", "1HNA001"), simulated=True, starter=True)
+    counts = {"mae": 0, "DICE": 0}
+    expected = Entry("ours", means, protocol, ("1ABA001", "1HNA001"), simulated=True, starter=True, counts=counts)
     assert read_entries([folder]) == read_entries([folder / "metrics.json"]) == [expected]
 
 
@@ -168,4 +169,34 @@ def test_flagged_geometry_is_refused_under_strict_alone(tmp_path: Path) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"metrics\.json: cannot be read \(No such file"):
+        read_entries([tmp_path])
+
+
+def test_a_mean_over_fewer_cases_is_no_value(tmp_path: Path) -> None:
+    honest = save_metrics(
+        tmp_path / "honest", aggregates={"DICE_strict": {"mean": 0.4, "count": 2}, "DICE": {"mean": 0.4}}
+    )
+    spoilt = save_metrics(
+        tmp_path / "spoilt", aggregates={"DICE_strict": {"mean": 0.9, "count": 1}, "DICE": {"mean": 0.9}}
+    )
+    entries = read_entries([honest, spoilt], scores="strict")
+    assert [entry.means["DICE"] for entry in entries] == [0.4, None]
+
+
+def test_structures_that_one_entry_alone_lacks_are_told_under_strict(tmp_path: Path) -> None:
+    few, many = (
+        save_metrics(tmp_path / name, aggregates={"mae": {"mean": 1.0}, "n_missed_small": {"mean": mean}})
+        for name, mean in (("few", 0.5), ("many", 2.0))
+    )
+    assert [entry.excused for entry in read_entries([few, many])] == [0.5, 2.0]
+    with pytest.warns(UserWarning, match="many lacks 2 small or cut structures per case, others fewer"):
+        read_entries([few, many], scores="strict")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"aggregates": ' + "[" * 100_000, '{"aggregates": {"mae": {"mean": 1' + "0" * 400 + "}}}"]
+)
+def test_numbers_and_nesting_without_bounds_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.json: is no metrics\.json of synthct evaluate"):
         read_entries([tmp_path])

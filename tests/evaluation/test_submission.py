@@ -92,12 +92,53 @@ def test_match_says_what_an_algorithm_phase_lacks() -> None:
 
 
 def test_match_tells_each_problem_once_in_the_order_of_the_cases() -> None:
-    told = (Problem(None, "patient7.mha: no id"), Problem("1ABA003", "twice"), Problem("1ABA002", "failed"))
+    told = (Problem("1ABA003", "twice"), Problem("1ABA002", "failed"))
     references = [case(f"1ABA00{number}") for number in range(1, 5)]
     matched, problems = match(references, submission("1ABA001", problems=told))
     assert ids(matched) == ["1ABA001"]
-    assert [problem.case for problem in problems] == ["1ABA002", "1ABA003", "1ABA004", None]
+    assert [problem.case for problem in problems] == ["1ABA002", "1ABA003", "1ABA004"]
     assert [problem.message for problem in problems[:2]] == ["failed", "twice"]
+
+
+def test_match_only_warns_of_problems_that_concern_no_reference() -> None:
+    """A nameless file and a double of another case: one line each, and the submission stays complete."""
+    told = (Problem(None, "patient7.mha: no id"), Problem("1THA009", "case 1THA009 stands twice"))
+    with pytest.warns(UserWarning, match="patient7|1THA009") as caught:
+        matched, problems = match([case("1ABA001")], submission("1ABA001", problems=told))
+    assert [str(warning.message) for warning in caught] == ["patient7.mha: no id", "case 1THA009 stands twice"]
+    assert (ids(matched), problems) == (["1ABA001"], ())
+
+
+def test_a_case_that_is_missing_stays_a_problem_beside_nameless_files() -> None:
+    told = (Problem(None, "patient7.mha: no id"),)
+    with pytest.warns(UserWarning, match=r"^patient7\.mha: no id$"):
+        _, problems = match([case("1ABA001"), case("1ABA002")], submission("1ABA001", problems=told))
+    assert problems == (Problem("1ABA002", "case 1ABA002 has no prediction; expected its sCT as 1ABA002.mha"),)
+
+
+@pytest.mark.parametrize("phase", ["flat", "jobs"])
+def test_a_complete_submission_is_complete_whatever_lies_beside(tmp_path: Path, phase: str) -> None:
+    if phase == "flat":
+        for name in ("1ABA001.mha", "average.mha", "1THA009.mha", "sct_1THA009.mha"):
+            save_image(tmp_path / name)
+        words = ["average.mha: its name holds no case id", "case 1THA009 stands twice"]
+    else:
+        jobs = [forge_job("a1", "1ABA001"), forge_job("b2", "1THA009", status="Failed"), "no job"]
+        save_jobs(tmp_path, *jobs)
+        words = ["(case 1THA009): its status is", "job 3 of 3: is of type str"]
+    with pytest.warns(UserWarning, match="expected") as caught:
+        matched, problems = match([case("1ABA001")], find_predictions(tmp_path))
+    assert (ids(matched), problems) == (["1ABA001"], ())
+    assert [word for word, warning in zip(words, caught, strict=True) if word not in str(warning.message)] == []
+
+
+def test_a_link_out_of_the_folder_costs_its_own_case_only(tmp_path: Path) -> None:
+    save_image(tmp_path / "input" / "1ABA001.mha")
+    (tmp_path / "input" / "1ABA002.mha").symlink_to(save_image(tmp_path / "secret.mha"))
+    matched, problems = match([case("1ABA001"), case("1ABA002")], find_predictions(tmp_path / "input"))
+    assert ids(matched) == ["1ABA001"]
+    assert [problem.case for problem in problems] == ["1ABA002"]
+    assert "leads out of the folder" in problems[0].message
 
 
 def test_match_warns_of_what_is_extra() -> None:
@@ -111,7 +152,10 @@ def test_match_without_any_case_to_score() -> None:
     with pytest.raises(InputError, match=r"^none of 2 cases can be scored; first: case 1ABA001 has no prediction"):
         match(references, submission("1THA001"))
     told = (Problem(None, "predictions.json: job 1 of 1: its pk is null"),)
-    with pytest.raises(InputError, match=r"none of 1 cases .* first: case 1ABA001"):
+    with (
+        pytest.warns(UserWarning, match="its pk is null"),
+        pytest.raises(InputError, match=r"none of 1 cases .* first: case 1ABA001"),
+    ):
         match(references[:1], submission(problems=told))
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from evaluation.submission import ScoringCase, read_notes, read_registration
 from synthct.anatomy import CaseId
-from synthct.errors import InputError
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -82,24 +81,76 @@ def test_one_simulated_data_set_marks_them_all(tmp_path: Path) -> None:
     assert (notes["simulated"], notes["dataset"]["name"]) == (True, "b")
 
 
-def test_broken_notes_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"manifest\.json: cannot be read as JSON"):
-        read_notes(tmp_path, [])
+def nested(levels: int) -> str:
+    return '{"models": {"m": {"starter": true}}, "a": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
 
 
-@pytest.mark.parametrize("content", ["[NaN", '{"a": NaN}', "[" * 100_000, "\x80"])
-def test_a_manifest_that_would_break_metrics_json_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("", "Expecting value"),
+        ("\x80", "'utf-8' codec can't decode"),
+        ("[NaN", "NaN is not a finite number"),
+        ('{"a": NaN}', "NaN is not a finite number"),
+        ('{"a": [-Infinity]}', "-Infinity is not a finite number"),
+        ('{"a": 1e999}', "1e999 is not a finite number"),
+        ('{"a": -1.5e+400}', "-1.5e+400 is not a finite number"),
+        ('{"a": ' + "1" * 5000 + "}", "integer string conversion"),
+        ("[" * 100_000, "nested more than 50 levels deep"),
+        (nested(51), "nested more than 50 levels deep"),
+        (nested(800), "nested more than 50 levels deep"),
+        ("0" * (16 << 20) + " ", "larger than 16 MiB"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_manifest_that_cannot_be_used_is_as_good_as_none(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "manifest.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match=r"manifest\.json: cannot be read as JSON"):
-        read_notes(tmp_path, [])
+    with pytest.warns(UserWarning, match="is not read") as caught:
+        notes = read_notes(tmp_path, [])
+    (message,) = [str(warning.message) for warning in caught]
+    assert message.startswith(f"{tmp_path / 'manifest.json'}: is not read (")
+    assert reason in message
+    assert "\n" not in message
+    assert (notes["starter"], notes["prediction"], notes["extractors"]) == (None, {}, [])
 
 
-def test_a_huge_manifest_is_refused(tmp_path: Path) -> None:
-    with (tmp_path / "manifest.json").open("wb") as stream:
-        stream.truncate((16 << 20) + 1)
-    with pytest.raises(InputError, match=r"manifest\.json: is larger than 16 MiB"):
-        read_notes(tmp_path, [])
+def test_a_manifest_of_many_levels_and_large_numbers_is_read(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(nested(50).replace("[]", "[1e308, -0.5]"))
+    notes = read_notes(tmp_path, [])
+    assert notes["starter"] is True
+    assert "[1e+308, -0.5]" in json.dumps(notes, indent=None, allow_nan=False)
+
+
+def test_a_manifest_that_leads_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
+    content = '{"models": {"m": {"starter": true}}}'
+    (tmp_path / "secret.json").write_text(content)
+    (tmp_path / "input").mkdir()
+    link = tmp_path / "input" / "manifest.json"
+    link.symlink_to("../secret.json")
+    with pytest.warns(UserWarning, match=r"manifest\.json: is not read \(a link that leads out .* copy the file"):
+        notes = read_notes(tmp_path / "input", [])
+    assert (notes["starter"], notes["prediction"]) == (None, {})
+    (tmp_path / "input" / "other.json").write_text(content)
+    link.unlink()
+    link.symlink_to("other.json")
+    assert read_notes(tmp_path / "input", [])["starter"] is True
+
+
+def test_a_manifest_of_a_prediction_that_cannot_be_read_describes_nothing(tmp_path: Path) -> None:
+    scored = replace(case("1ABA001", tmp_path), prediction=tmp_path / "gone.mha")
+    row = {"case": "1ABA001", "sct_sha256": A}
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": {"b": {"starter": False}}, "cases": [row]}))
+    with pytest.warns(UserWarning, match="does not describe these predictions"):
+        assert read_notes(tmp_path, [scored])["starter"] is None
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999"])
+def test_a_data_set_note_with_a_number_that_is_not_finite_is_not_read(tmp_path: Path, value: str) -> None:
+    (tmp_path / "dataset.json").write_text(f'{{"simulated": true, "seed": {value}}}')
+    with pytest.warns(UserWarning, match=r"dataset\.json: is no data set note of ours and is not read"):
+        notes = read_notes(tmp_path / "none", [case("1ABA001", tmp_path)])
+    assert (notes["dataset"], notes["simulated"]) == ({}, False)
 
 
 @pytest.mark.parametrize("rows", [5, "cases", [5], [{"case": ["1ABA001"], "sct_sha256": {}}], {"1ABA001": "x"}])

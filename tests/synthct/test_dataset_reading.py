@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import SHAPE, make_volume, save_case, save_image
 
-from synthct.dataset import CaseFiles, find_cases, load_case, read_image, read_mask
+from synthct.dataset import CaseFiles, find_cases, finite_number, load_case, read_image, read_mask, read_note
 from synthct.errors import GeometryError, InputError, SynthCTError
 
 
@@ -170,3 +170,24 @@ def test_voxel_limit(tmp_path: Path) -> None:
     assert load_case(files, voxel_limit=120).image.voxels.size == 60
     with pytest.raises(InputError, match="119"):
         load_case(files, voxel_limit=119)
+
+
+@pytest.mark.parametrize("content", ["{", '{"a": NaN}', '{"a": [Infinity]}', '{"a": -1e999}', "[" * 100_000])
+def test_a_note_that_could_not_be_written_again_is_not_read(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(content)
+    with pytest.warns(UserWarning, match=r"dataset\.json: is no data set note of ours and is not read"):
+        assert read_note(path) == {}
+
+
+def test_a_note_with_plain_numbers_is_read(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"seed": 7, "scale": -2.5e-3}')
+    assert read_note(tmp_path / "dataset.json") == {"seed": 7, "scale": -0.0025}
+    assert read_note(None) == {}
+
+
+def test_finite_number() -> None:
+    assert finite_number("-1.5e308") == -1.5e308
+    for text in ("NaN", "Infinity", "-Infinity", "1e309"):
+        with pytest.raises(ValueError, match=f"^{text} is not a finite number$"):
+            finite_number(text)

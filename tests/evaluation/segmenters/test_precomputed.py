@@ -100,7 +100,9 @@ def test_another_grid_is_refused(noisy_image: Volume, tmp_path: Path) -> None:
     moved = replace(noisy_image.geometry, origin=(0.0, 0.0, 0.0))
     path = write_volume(Volume(labels_of(noisy_image), moved), tmp_path / "1ABA001.mha")
     with pytest.raises(GeometryError, match=r"1ABA001\.mha: lies on another grid .*origin"):
-        PrecomputedSegmenter(tmp_path).segment(noisy_image, noisy_image.voxels, case="1ABA001")
+        PrecomputedSegmenter(tmp_path).segment_reference(noisy_image, noisy_image.voxels, path, case="1ABA001")
+    of_the_sct = PrecomputedSegmenter(tmp_path).segment(noisy_image, noisy_image.voxels, case="1ABA001")
+    assert np.array_equal(of_the_sct, labels_of(noisy_image))
     cut = replace(moved, size=(5, 5, 5))
     write_volume(Volume(np.zeros((5, 5, 5), np.uint8), cut), path)
     with pytest.raises(GeometryError, match=r"1ABA001\.mha: has size"):

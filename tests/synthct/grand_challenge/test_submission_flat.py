@@ -113,3 +113,59 @@ def test_a_file_without_an_id_is_a_problem_and_the_others_stay(tmp_path: Path) -
         (None, f"{tmp_path / name}: its name holds no case id; expected one like 1ABA001.mha")
         for name in ("1ABA0012.mha", "patient7.mha")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("sct1PA001.mha", "1PA001"),
+        ("sct1aba001.mha", "1ABA001"),
+        ("sct11ABA001.nii.gz", "1ABA001"),  # the last 7 letters, whatever stands before them
+        ("x2BC0451BA003.mha", "1BA003"),
+        ("1HNA002_sct1ABA001.mha", "1HNA002"),  # between separators goes first
+        ("sct1ABA001.v2.mha", "1ABA001"),
+        ("sct1ABA001v2.mha", None),
+        ("x1PA001_.mha", None),
+        ("sct1ABA0012.mha", None),
+        ("A001.mha", None),
+    ],
+)
+def test_an_id_without_a_separator_stands_at_the_end(tmp_path: Path, name: str, case: str | None) -> None:
+    fill(tmp_path, name)
+    assert find(tmp_path) == (({case: name}, []) if case is not None else ({}, [None]))
+
+
+def test_links_out_of_the_folder_are_a_problem_and_the_others_stay(tmp_path: Path) -> None:
+    fill(tmp_path / "outside", "secret.mha", "input2/1ABA009.mha")
+    folder = fill(tmp_path / "outside" / "input", "1ABA001.mha", "stored/of_a_run.mha")
+    (folder / "1ABA002.mha").symlink_to("../secret.mha")
+    (folder / "1ABA003.mha").symlink_to("stored/of_a_run.mha")
+    (folder / "1ABA004.mha").symlink_to(folder / "1ABA001.mha")
+    (folder / "1ABA005.mha").symlink_to("../input2/1ABA009.mha")  # a folder whose name begins alike
+    found, problems = find_flat_predictions(folder)
+    assert [str(case) for case in found] == ["1ABA001", "1ABA003", "1ABA004"]
+    assert [(problem.case, problem.message) for problem in problems] == [
+        (case, f"{folder / case}.mha: is a link that leads out of the folder; expected the file itself: copy it there")
+        for case in ("1ABA002", "1ABA005")
+    ]
+
+
+def test_a_folder_that_is_a_link_itself_is_read(tmp_path: Path) -> None:
+    fill(tmp_path / "stored", "1ABA001.mha")
+    (tmp_path / "input").symlink_to("stored")
+    assert find(tmp_path / "input") == ({"1ABA001": "1ABA001.mha"}, [])
+
+
+def test_a_top_folder_that_leads_out_gives_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "stored", "1ABA001.mha")
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "team").symlink_to(tmp_path / "stored")
+    assert find(tmp_path / "input") == ({}, ["1ABA001"])
+
+
+def test_a_link_out_beside_the_file_stands_twice(tmp_path: Path) -> None:
+    fill(tmp_path, "input/1ABA001.mha", "secret.mha")
+    (tmp_path / "input" / "sct_1ABA001.mha").symlink_to(tmp_path / "secret.mha")
+    found, (problem,) = find_flat_predictions(tmp_path / "input")
+    assert (found, problem.case) == ({}, "1ABA001")
+    assert "stands twice" in problem.message
