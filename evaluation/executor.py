@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import (
@@ -22,13 +23,13 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
 from synthct.errors import SynthCTError, UsageError
 
-__all__ = ["Crew", "LostWorkerError", "default_workers", "open_crew", "usable_cores"]
+__all__ = ["Crew", "InterruptedRunError", "LostWorkerError", "default_workers", "open_crew", "usable_cores"]
 
 MEMORY_BUDGET = 8 * 1024**3
 """Memory in bytes that the default number of workers fits: the platform's default for evaluations (CONTRACT 2.6)."""
@@ -51,6 +52,12 @@ CONNECT_SECONDS = 10
 
 Result = TypeVar("Result")
 Argument = TypeVar("Argument")
+
+
+class InterruptedRunError(SynthCTError):
+    """The user stopped the run."""
+
+    exit_code = 130
 
 
 class LostWorkerError(SynthCTError):
@@ -115,6 +122,10 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
         )
         try:
             yield Crew(pool, threads)
+        except KeyboardInterrupt as error:
+            for worker in active_children():
+                worker.terminate()
+            raise InterruptedRunError(f"interrupted; {_KEPT}") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     else:
@@ -124,6 +135,7 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
 
 def limit_threads(threads: int) -> None:
     """Keep the libraries of one worker process to its share of the cores, and let it end with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import SimpleITK as sitk
 
@@ -179,6 +191,8 @@ def _open_cluster(address: str) -> Iterator[Crew]:
             raise UsageError(f"--dask {address}: no scheduler answers ({error or 'timed out'})") from error
     try:
         yield Crew(client.get_executor(pure=False, retries=0), None, _WorkerWatch(client).missing)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(f"interrupted; {_KEPT}") from error
     finally:
         client.close()
 
@@ -194,6 +208,9 @@ def _scheduler_address(given: str) -> str:
     if re.fullmatch(r"([a-z]+://)?[^/\s]+:[0-9]+", address) is None:
         raise UsageError(f"--dask {given}: is no address of a scheduler; expected one like tcp://host:8786")
     return address
+
+
+_KEPT = "the cases that were finished are kept, and the same command goes on from there"
 
 
 class _WorkerWatch:
@@ -219,7 +236,5 @@ class _WorkerWatch:
 
 
 def _lost_message(worker: str) -> str:
-    return (
-        f"{worker} died while it scored (killed, perhaps for want of memory); the cases that were finished are kept, "
-        "and the same command goes on from there (fewer --workers need less memory)"
-    )
+    cause = "killed, perhaps for want of memory: fewer --workers need less"
+    return f"{worker} died while it scored ({cause}); {_KEPT}"

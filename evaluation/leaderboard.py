@@ -39,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 STRICT_SUFFIX = "_strict"
 """Column of a metric's strict value: its official name with this behind it."""
 
-MUST_AGREE = ("protocol", "segmenter", "segmenter_weights", "registration", "reference")
+MUST_AGREE = ("protocol", "scoring_version", "segmenter", "segmenter_weights", "registration", "reference")
 Floats = npt.NDArray[np.float64]
 
 

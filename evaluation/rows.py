@@ -14,13 +14,14 @@ from synthct.errors import InputError
 from synthct.files import write_text
 from synthct.weights import file_sha256
 
-__all__ = ["ROWS_FOLDER", "ScoredCase", "fingerprint", "read_row", "write_row"]
+__all__ = ["ROWS_FOLDER", "SCORING_VERSION", "ScoredCase", "fingerprint", "read_row", "write_row"]
 
 ROWS_FOLDER = "rows"
 """Folder below the output with one JSON file per case that was scored."""
 
-SCORING_VERSION = 1
-"""Raised whenever the same files would get other numbers, so that no row of an older program is taken over."""
+SCORING_VERSION = 2
+"""Raised whenever the same files would get other numbers: no row of an older program is then taken over, and no
+leaderboard mixes the two."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ScoredCase:
         warnings: what was said while it was scored, one line each.
         failure: why there is no row, one line; None otherwise.
         exit_code: of that failure.
+        taken_over: whether the row is an earlier run's.
     """
 
     case: str
@@ -42,6 +44,7 @@ class ScoredCase:
     warnings: tuple[str, ...] = ()
     failure: str | None = None
     exit_code: int = 0
+    taken_over: bool = False
 
 
 def fingerprint(case: ScoringCase, settings: dict[str, Any], *more: Path) -> str:

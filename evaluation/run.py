@@ -14,7 +14,7 @@ from typing import Any
 from evaluation.aggregates import aggregate
 from evaluation.executor import Crew
 from evaluation.notes import SEGMENTED_BY
-from evaluation.rows import ScoredCase, fingerprint, read_row, write_row
+from evaluation.rows import SCORING_VERSION, ScoredCase, fingerprint, read_row, write_row
 from evaluation.scoring import ScoringSettings, score_case
 from evaluation.segmenters.registry import case_files, describe_segmenter
 from evaluation.submission import Problem, ScoringCase
@@ -104,7 +104,7 @@ def score_in_worker(work: _Work) -> ScoredCase:
 def _score_or_take_over(work: _Work) -> ScoredCase:
     content = _fingerprint(work)
     if work.known is not None and work.known.fingerprint == content:
-        return work.known
+        return replace(work.known, taken_over=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         row = score_case(work.case, work.settings)
@@ -147,6 +147,7 @@ def make_metrics(
             region: aggregate([row for row in rows if row["region"] == region]) for region in regions
         },
         "protocol": settings.protocol,
+        "scoring_version": SCORING_VERSION,
         "segmenter": judges[0]["name"],
         "segmenter_weights": judges[0]["weights"],
         "segmenters": judges,

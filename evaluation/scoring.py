@@ -84,6 +84,12 @@ def score_case(case: ScoringCase, settings: ScoringSettings | None = None) -> Ro
             tolerance_mm=tolerance,
             threads=settings.threads,
         )
+        if not found.columns["n_structures"]:
+            warnings.warn(
+                f"case {case.id}: {judge.name} finds no structure of region {case.id.region.value} in the CT; "
+                "officially  that is DICE 0 and HD95 0, strictly nothing",
+                stacklevel=2,
+            )
         suffix = f"_{judge.name}" if position else ""
         columns |= {f"{name}{suffix}": value for name, value in found.columns.items()}
         structures[judge.name] = found.structures
@@ -128,7 +134,7 @@ def _warn_of_undefined(case: ScoringCase, images: dict[str, float | int | None])
             warnings.warn(f"case {case.id}: {name} is undefined (null){told}", stacklevel=3)
     if images["n_nonfinite"]:
         warnings.warn(
-            f"case {case.id}: {images['n_nonfinite']} voxels inside the mask are no HU (NaN, infinite or beyond int16); "
+            f"case {case.id}: {images['n_nonfinite']} voxels inside the mask are no HU (NaN, infinite, beyond int16); "
             "the strict values count them as far off as can be",
             stacklevel=3,
         )

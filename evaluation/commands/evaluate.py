@@ -32,7 +32,9 @@ def evaluate(
         Path, typer.Argument(metavar="GROUND_TRUTH", help="Data set root, or ct/ mask/ segmentation/.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for metrics.json.")],
-    protocol: Annotated[Literal["synthrad2025", "synthrad2023"], typer.Option(help="Whose ranges.")] = "synthrad2025",
+    protocol: Annotated[
+        Literal["synthrad2025", "synthrad2023"], typer.Option(help="Whose HU range; synthrad2023 adds SSIM.")
+    ] = "synthrad2025",
     segmenter: Annotated[
         list[str] | None,
         typer.Option(
@@ -106,6 +108,8 @@ def evaluate(
                 _write_picture(case, ground_truth, output)
 
         finished = score_all(cases, settings, output, crew, on_case=show)
+    if taken := sum(scored.taken_over for scored in finished):
+        say(f"{taken} of {len(finished)} cases taken over from an earlier run")
     metrics = make_metrics(finished, problems, settings, notes)
     if metrics["results"]:
         _report(metrics, write_metrics(output, metrics))

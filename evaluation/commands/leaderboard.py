@@ -29,15 +29,16 @@ def leaderboard(
     entries = read_entries(metrics, name or [], scores=scores)
     rows = rank_entries(entries, ranking)
     prepare_output_folder(output)
-    note = "partial: 1 or 2 of 4 groups, no dose" if ranking == "synthrad2025" else ""
+    note = "partial: image and geometry at most, no dose (2 of 4 groups)" if ranking == "synthrad2025" else ""
     content = {"ranking": ranking, "scores": scores, "note": note, "judged_by": entries[0].protocol, "entries": rows}
     write_text(output / "leaderboard.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    _write_tables(rows, output)
-    _show(rows, f"{ranking}, {scores} scores, judged by {entries[0].protocol['segmenter']}")
+    rule = f"{ranking}, {scores} scores, judged by {entries[0].protocol['segmenter']}"
+    _write_tables(rows, output, f"Ranking: {rule}{f'; {note}' if note else ''}")
+    _show(rows, rule)
     tell(f"leaderboard in {output}")
 
 
-def _write_tables(rows: list[dict[str, Any]], output: Path) -> None:
+def _write_tables(rows: list[dict[str, Any]], output: Path, title: str) -> None:
     import pandas as pd
 
     table = pd.DataFrame(rows, dtype=object)  # a missing value stays None, a rank an integer
@@ -45,7 +46,7 @@ def _write_tables(rows: list[dict[str, Any]], output: Path) -> None:
     head = "| " + " | ".join(map(str, table.columns)) + " |"
     rule = "|" + "---|" * len(table.columns)
     body = ["| " + " | ".join(_cell(value) for value in row) + " |" for row in table.itertuples(index=False)]
-    write_text(output / "leaderboard.md", "\n".join([head, rule, *body]) + "\n")
+    write_text(output / "leaderboard.md", "\n".join([title, "", head, rule, *body]) + "\n")
 
 
 def _show(rows: list[dict[str, Any]], rule: str) -> None:

@@ -61,6 +61,12 @@ def check(
         labels = chosen.segment(image, np.ones(image.voxels.shape, np.uint8), case=case)
     seconds = time.perf_counter() - began
     counts = label_counts(reference, labels)
+    unknown = [int(label) for label in np.unique(reference) if label and label not in chosen.labels]
+    if unknown:
+        raise UsageError(
+            f"{segmentation}: holds label {unknown[0]}, which {chosen.name} does not know; expected a segmenter that "
+            "speaks its labels"
+        )
     present = [int(label) for label in np.flatnonzero(counts.sum(axis=1)) if label > 0]
     if not present:
         raise InputError(f"{segmentation}: holds no label; expected the structures of {ct}")

@@ -43,8 +43,9 @@ def find_totalsegmentator_files(path: Path | None) -> ModelFiles:
     found = path or next((folder for folder in _usual_folders() if _holds_model(folder)), None)
     if found is None:
         raise WeightsError(
-            f"TotalSegmentator's weights ({DATASET}) are not on this machine; expected --segmenter "
-            "totalsegmentator:PATH; without weights work --segmenter precomputed:DIR and --segmenter tissue"
+            f"TotalSegmentator's weights ({DATASET}) are not in {', '.join(map(str, _usual_folders()))}; expected "
+            "--segmenter totalsegmentator:PATH (evaluate also takes --segmenter precomputed:DIR or --segmenter tissue, "
+            "which need no weights)"
         )
     files = find_model_files(found, dataset=DATASET)
     labels = model_labels(files)

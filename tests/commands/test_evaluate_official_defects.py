@@ -154,7 +154,7 @@ def test_5_identical_images_have_no_psnr_officially(scene: Scene) -> None:
     assert (row["mae"], row["psnr"], row["ms_ssim"]) == (0.0, None, 1.0)
     assert row["psnr_strict"] == pytest.approx(83.04, abs=0.01)
     assert warnings_of(scene.outcome, IDENTICAL) == [
-        f"warning: case {IDENTICAL}: psnr is undefined (null) and counts in no aggregate"
+        f"warning: case {IDENTICAL}: psnr is undefined (null), and so is its mean over the cases"
     ]
 
 

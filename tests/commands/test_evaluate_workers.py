@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +91,30 @@ def test_cluster_gives_the_bytes_of_this_machine_and_survives_a_killed_worker(da
         assert evaluate(data, broken, "--dask", cluster.address) == local
         assert {case: (broken / "rows" / f"{case}.json").read_text() for case in kept} == stamps
     assert evaluate(data, tmp_path / "two", "--workers", "2") == local
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_so_at_once_and_goes_on_later(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    arguments = ["evaluate", data / "predictions", data / "truth", output, *JUDGE, "--workers", "2"]
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        end = time.monotonic() + 120
+        while not rows_of(output) and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers hear it too
+        began = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines() == [
+        "error: interrupted; the cases that were finished are kept, and the same command goes on from there"
+    ]
+    assert time.monotonic() - began < 20
+    kept = rows_of(output)
+    assert 1 <= len(kept) < len(CASES)
+    again = synthct(*arguments)
+    assert again.code == 0
+    assert f"{len(kept)} of 10 cases taken over from an earlier run" in again.err
 
 
 def test_a_rerun_scores_only_what_has_changed(data: Path, tmp_path: Path) -> None:

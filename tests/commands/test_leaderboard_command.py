@@ -60,7 +60,8 @@ def test_three_files_and_the_terminal(metrics: list[Path], tmp_path: Path) -> No
     assert rows == [{key: str(value) for key, value in entry.items()} for entry in content["entries"]]
 
     lines = (output / "leaderboard.md").read_text().splitlines()
-    assert lines == [
+    assert lines[:2] == [f"Ranking: synthrad2025, official scores, judged by tissue; {content['note']}", ""]
+    assert lines[2:] == [
         "| rank | entry | score | mae | DICE | cases | simulated | starter |",
         "|---|---|---|---|---|---|---|---|",
         "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False |",
@@ -89,8 +90,8 @@ def test_missing_value_on_the_platform(metrics: list[Path], tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert [(row["rank"], row["DICE"]) for row in rows] == [("1", "0.75"), ("2", "0.5"), ("", "")]
     lines = (output / "leaderboard.md").read_text().splitlines()
-    assert lines[2] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False |"
-    assert lines[4] == "| - | a | - | 40 | - | 1 | False | True |"
+    assert lines[4] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False |"
+    assert lines[6] == "| - | a | - | 40 | - | 1 | False | True |"
     assert "a (starter)" in outcome.out
 
 

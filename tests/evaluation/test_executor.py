@@ -127,7 +127,10 @@ def test_threads_are_limited_in_this_process_too(monkeypatch: pytest.MonkeyPatch
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    heard = signal.getsignal(signal.SIGINT)
     limit_threads(3)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    signal.signal(signal.SIGINT, heard)
     assert (os.environ["OMP_NUM_THREADS"], sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) == ("3", 3)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 

@@ -24,6 +24,7 @@ def save_metrics(folder: Path, *, cases: tuple[str, ...] = CASES, **more: Any) -
         "segmenter_weights": None,
         "registration": "none",
         "reference": "ct",
+        "scoring_version": 2,
         **more,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +40,7 @@ def test_entry_by_hand(tmp_path: Path) -> None:
     folder = save_metrics(tmp_path / "ours", cases=("1HNA001", "1ABA001"), simulated=True, starter=True)
     protocol = {
         "protocol": "synthrad2025",
+        "scoring_version": 2,
         "segmenter": "tissue",
         "segmenter_weights": None,
         "registration": "none",
@@ -76,6 +78,7 @@ def test_entries_are_named_after_their_folders(tmp_path: Path, monkeypatch: pyte
         ("segmenter_weights", "0123abcd"),
         ("registration", "rigid"),
         ("reference", "ct_def"),
+        ("scoring_version", 1),
     ],
 )
 def test_entries_judged_otherwise_are_refused(tmp_path: Path, key: str, value: str) -> None:

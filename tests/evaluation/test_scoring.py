@@ -185,7 +185,7 @@ def test_voxel_that_is_no_number_is_null_officially_and_counts_strictly(tmp_path
     assert [text.partition(" (")[0] for text in said(caught)[:-1]] == [
         f"case 1ABA001: {name} is undefined" for name in names
     ]
-    assert said(caught)[-1].startswith("case 1ABA001: 1 voxels inside the mask are no HU (NaN, infinite or beyond")
+    assert said(caught)[-1].startswith("case 1ABA001: 1 voxels inside the mask are no HU (NaN, infinite, beyond")
     assert [name for name in ("mae", "psnr", "ms_ssim") if row[name] is None] == list(names)
     assert row["n_nonfinite"] == 1
     assert row["mae_strict"] == 3171 / 12

@@ -117,14 +117,15 @@ def test_what_nobody_foresaw_is_the_failure_of_its_case(cases: list[ScoringCase]
 def test_a_second_run_takes_rows_and_warnings_over(cases: list[ScoringCase], crew: Crew, tmp_path: Path) -> None:
     save_image(tmp_path / "sct" / "1ABA001.mha", CT)
     first = score_all(cases, TISSUE, tmp_path, crew)
-    assert first[0].warnings == ("case 1ABA001: psnr is undefined (null) and counts in no aggregate",)
+    assert first[0].warnings == ("case 1ABA001: psnr is undefined (null), and so is its mean over the cases",)
     row = tmp_path / "rows" / "1ABA001.json"
     row.write_text(row.read_text().replace('"mae": 0.0', '"mae": 777.0'))  # what is taken over carries the mark
     second = score_all(cases, TISSUE, tmp_path, crew)
     assert second[0].row is not None
     assert second[0].row["mae"] == 777.0
     assert second[0].warnings == first[0].warnings
-    assert second[1:] == first[1:]
+    assert [replace(scored, taken_over=False) for scored in second[1:]] == first[1:]
+    assert [scored.taken_over for scored in (*first, *second)] == [False] * len(first) + [True] * len(second)
     other = score_all(cases, replace(TISSUE, nsd_tolerance_mm=3.0), tmp_path, crew)
     assert other[0].row is not None
     assert (other[0].row["mae"], other[0].row["nsd_tolerance_mm"]) == (0.0, 3.0)
@@ -205,7 +206,8 @@ def test_keys_of_metrics() -> None:
     finished = [*rows(10.0, 30.0, 50.0), ScoredCase("1HNA002", failure="it broke", exit_code=3)]
     metrics = make_metrics(finished, [Problem("1HNA003", "no prediction")], TISSUE, NOTES)
     assert list(metrics) == [
-        "results", "aggregates", "aggregates_by_region", "protocol", "segmenter", "segmenter_weights", "segmenters",
+        "results", "aggregates", "aggregates_by_region", "protocol",
+        "scoring_version", "segmenter", "segmenter_weights", "segmenters",
         "judge_is_extractor", "nsd_tolerance_mm", "registration", "reference", "simulated", "starter", "failures",
         "manifest",
     ]  # fmt: skip
