@@ -27,9 +27,10 @@ from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
+from evaluation.metrics.arrays import usable_cores
 from synthct.errors import SynthCTError, UsageError
 
-__all__ = ["Crew", "InterruptedRunError", "LostWorkerError", "default_workers", "open_crew", "usable_cores"]
+__all__ = ["Crew", "InterruptedRunError", "LostWorkerError", "default_workers", "open_crew"]
 
 MEMORY_BUDGET = 8 * 1024**3
 """Memory in bytes that the default number of workers fits: the platform's default for evaluations (CONTRACT 2.6)."""
@@ -170,11 +171,6 @@ def _memory() -> int:
     limits = [MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
     return min(limits + [int(text) for text in texts if text.isdecimal()])
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

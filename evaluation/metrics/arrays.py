@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from synthct.errors import InputError, UsageError
 
-__all__ = ["in_memory_order", "in_threads", "require_same_volume"]
+__all__ = ["in_memory_order", "in_threads", "require_same_volume", "usable_cores"]
 
 Array = npt.NDArray[Any]
 Item = TypeVar("Item")
@@ -60,7 +60,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
         UsageError: fewer than one thread.
     """
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = usable_cores()
     if threads < 1:
         raise UsageError(f"{threads} threads: expected at least 1")
     waiting = list(items)
@@ -68,3 +68,8 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
         return [work(item) for item in waiting]
     with ThreadPoolExecutor(max_workers=min(threads, len(waiting))) as pool:
         return list(pool.map(work, waiting))
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

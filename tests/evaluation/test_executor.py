@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from dask_cluster import dask_cluster
 
-from evaluation.executor import Crew, LostWorkerError, default_workers, limit_threads, open_crew, usable_cores
+from evaluation.executor import Crew, LostWorkerError, default_workers, limit_threads, open_crew
+from evaluation.metrics.arrays import usable_cores
 from synthct.errors import UsageError
 
 
