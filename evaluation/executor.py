@@ -119,7 +119,7 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
     if dask is None:
         threads = max(1, usable_cores() // workers)
         pool = ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=limit_threads, initargs=(threads,)
+            workers, mp_context=get_context("spawn"), initializer=prepare_worker, initargs=(threads,)
         )
         try:
             yield Crew(pool, threads)
@@ -134,7 +134,7 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
             yield crew
 
 
-def limit_threads(threads: int) -> None:
+def prepare_worker(threads: int) -> None:
     """Keep the libraries of one worker process to its share of the cores, and let it end with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -53,14 +53,12 @@ def image_columns(
     """
     hu_range = HU_RANGES[protocol]
     whole = repaired(prediction, reference, hu_range)
-    values = _values(reference, whole, mask, protocol, threads)
-    strict = {f"{name}_strict": value for name, value in values.items()}
-    psnr, mae = values["psnr"], values["mae"]
-    if mae is not None:
+    values, ms_ssim_strict = _values(reference, whole, mask, protocol, threads)
+    strict = {f"{name}_strict": value for name, value in values.items()} | {"ms_ssim_strict": ms_ssim_strict}
+    psnr = values["psnr"]
+    if values["mae"] is not None:
         ceiling = 10.0 * math.log10((hu_range[1] - hu_range[0]) ** 2 / SMALLEST_MSE)
         strict["psnr_strict"] = ceiling if psnr is None else min(psnr, ceiling)
-    strict["ms_ssim_strict"] = values.pop("ms_ssim_meant")
-    del strict["ms_ssim_meant_strict"]
     broken = 0
     if whole is not prediction:
         broken = int(np.count_nonzero(_is_no_hu(prediction) & (mask > 0)))
@@ -88,21 +86,23 @@ def _is_no_hu(voxels: Array) -> npt.NDArray[np.bool_]:
     return ~((voxels >= -LARGEST_HU) & (voxels <= LARGEST_HU))
 
 
-def _values(reference: Array, prediction: Array, mask: Array, protocol: str, threads: int | None) -> Columns:
+def _values(
+    reference: Array, prediction: Array, mask: Array, protocol: str, threads: int | None, *, strict: bool = True
+) -> tuple[Columns, float | None]:
+    """The official columns of finite images, and ms_ssim_strict."""
     hu_range = HU_RANGES[protocol]
-    image = image_similarity(reference, prediction, mask, hu_range, threads=threads, strict=True)
+    image = image_similarity(reference, prediction, mask, hu_range, threads=threads, strict=strict)
     values: Columns = {"mae": image.mae, "psnr": image.psnr, "ms_ssim": image.ms_ssim}
     if protocol == "synthrad2023":
         values["ssim"] = masked_ssim(reference, prediction, mask, hu_range)
-    return {**values, "ms_ssim_meant": image.ms_ssim_strict}
+    return values, image.ms_ssim_strict
 
 
 def _official(reference: Array, prediction: Array, mask: Array, protocol: str, threads: int | None) -> Columns:
     """What the official formulas give for an sCT with odd voxels: NaN spoils every value, infinity only the mae."""
     chosen = prediction[mask > 0]
     clipped = np.nan_to_num(prediction, nan=0.0, posinf=HU_RANGES[protocol][1], neginf=HU_RANGES[protocol][0])
-    values = _values(reference, clipped, mask, protocol, threads)
-    del values["ms_ssim_meant"]
+    values, _ = _values(reference, clipped, mask, protocol, threads, strict=False)
     if np.isnan(chosen).any():
         return dict.fromkeys(values)
     return {**values, "mae": None} if np.isinf(chosen).any() else values

@@ -80,7 +80,8 @@ def score_all(
     work = [_Work(case, settings, judges, read_row(output, str(case.id))) for case in cases]
     finished: dict[str, ScoredCase] = {}
     for item, scored in crew.as_finished(score_in_worker, work):
-        write_row(output, scored)
+        if not scored.taken_over:
+            write_row(output, scored)
         finished[scored.case] = scored
         on_case(item.case, scored)
     return [finished[str(case.id)] for case in cases]

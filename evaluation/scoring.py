@@ -87,7 +87,7 @@ def score_case(case: ScoringCase, settings: ScoringSettings | None = None) -> Ro
         if not found.columns["n_structures"]:
             warnings.warn(
                 f"case {case.id}: {judge.name} finds no structure of region {case.id.region.value} in the CT; "
-                "officially  that is DICE 0 and HD95 0, strictly nothing",
+                "officially that is DICE 0 and HD95 0, strictly nothing",
                 stacklevel=2,
             )
         suffix = f"_{judge.name}" if position else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dask_cluster import dask_cluster
 
-from evaluation.executor import Crew, LostWorkerError, default_workers, limit_threads, open_crew
+from evaluation.executor import Crew, LostWorkerError, default_workers, open_crew, prepare_worker
 from evaluation.metrics.arrays import usable_cores
 from synthct.errors import UsageError
 
@@ -129,7 +129,7 @@ def test_threads_are_limited_in_this_process_too(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
     heard = signal.getsignal(signal.SIGINT)
-    limit_threads(3)
+    prepare_worker(3)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     signal.signal(signal.SIGINT, heard)
     assert (os.environ["OMP_NUM_THREADS"], sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()) == ("3", 3)
