@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # Sets up and runs every test, lint and type check; arguments go to pytest. SYNTHCT_DATA or --data DIR names the real data
-# (default: ../shared/data). The summary says how many tests were skipped and why.
+# (default: ../shared/data). As root on Debian a Docker engine is installed and started where there is none. The summary says how
+# many tests were skipped and why.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
-setup_venv evaluation totalsegmentator report dev
+setup_venv evaluation totalsegmentator report platform dev
+# container tests are skipped only where no Docker engine answers and none may be started
+if docker/engine.sh start; then trap 'docker/engine.sh stop' EXIT; fi
 # two processes of one thread each: most tests start short processes or use tiny networks
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH=
 python -m pytest --numprocesses "${SYNTHCT_TEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -47,6 +47,15 @@ NETWORK_BYTES = 4_500_000_000
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container finds the limit of its memory; holds `max` or a number of bytes."""
+
+TASK_LIMITS = (Path("/sys/fs/cgroup/pids.max"), Path("/sys/fs/cgroup/pids/pids.max"))
+"""Where a container finds how many processes and threads it may have, 128 on the platform; holds `max` or a number."""
+
+OWN_TASKS, WORKER_TASKS, THREAD_TASKS = 48, 2, 5
+"""Processes and threads of the command itself, of a worker, and of each thread that a worker's libraries may use: two
+copies of OpenBLAS, OpenMP, ITK and our own."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 POLL_SECONDS = 0.5
 CONNECT_SECONDS = 10
@@ -117,12 +126,13 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
         UsageError: no scheduler answers at the address.
     """
     if dask is None:
-        threads = max(1, usable_cores() // workers)
+        threads = _threads_of_each(workers)
         pool = ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=prepare_worker, initargs=(threads,)
         )
         try:
-            yield Crew(pool, threads)
+            with _threads_of_children(threads):
+                yield Crew(pool, threads)
         except KeyboardInterrupt as error:
             for worker in active_children():
                 worker.terminate()
@@ -140,7 +150,7 @@ def prepare_worker(threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import SimpleITK as sitk
 
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # torch reads them when it is imported
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # torch reads them when it is imported
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
@@ -153,7 +163,7 @@ def _end_with_parent() -> None:
 
 
 def default_workers(cases: int, *, voxels: int, kinds: Collection[str]) -> int:
-    """How many processes fit the usable cores and `MEMORY_BUDGET`, or this machine's memory where that is less.
+    """How many processes fit the usable cores, `MEMORY_BUDGET` and the limits of this machine or container.
 
     Args:
         cases: there are no more workers than cases.
@@ -163,14 +173,46 @@ def default_workers(cases: int, *, voxels: int, kinds: Collection[str]) -> int:
     need = WORKER_BYTES + voxels * (TISSUE_BYTES if "tissue" in kinds else LABEL_MAP_BYTES)
     if {"totalsegmentator", "nnunet"} & set(kinds):
         need = max(need, NETWORK_BYTES)
-    return max(1, min(usable_cores(), _memory() // need, cases))
+    tasks = _lowest(TASK_LIMITS)
+    fitting = cases if tasks is None else (tasks - OWN_TASKS) // (WORKER_TASKS + THREAD_TASKS)
+    return max(1, min(usable_cores(), _memory() // need, fitting, cases))
 
 
 def _memory() -> int:
     """Bytes that all workers together may take."""
-    limits = [MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    texts = [path.read_text().strip() for path in CGROUP_LIMITS if path.is_file()]
-    return min(limits + [int(text) for text in texts if text.isdecimal()])
+    own = min(MEMORY_BUDGET, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = _lowest(CGROUP_LIMITS)
+    return own if limit is None else min(own, limit)
+
+
+def _lowest(files: Iterable[Path]) -> int | None:
+    """The lowest number in a container's files of limits; None where none of them holds one."""
+    texts = [path.read_text().strip() for path in files if path.is_file()]
+    return min((int(text) for text in texts if text.isdecimal()), default=None)
+
+
+def _threads_of_each(workers: int) -> int:
+    """An equal share of the usable cores, or fewer where a container may not have so many threads; at least 1."""
+    shares = [usable_cores() // workers]
+    tasks = _lowest(TASK_LIMITS)
+    if tasks is not None:
+        shares.append(((tasks - OWN_TASKS) // workers - WORKER_TASKS) // THREAD_TASKS)
+    return max(1, min(shares))
+
+
+@contextmanager
+def _threads_of_children(threads: int) -> Iterator[None]:
+    """What workers find in their environment: OpenBLAS starts its threads with NumPy, before `prepare_worker` runs."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = text
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from synthct.errors import (
     UsageError,
     WeightsError,
 )
+from synthct.failure import describe_failure, show_traceback_if_asked
 from synthct.files import write_text
 
 __all__ = ["METRICS_NAME", "make_metrics", "refuse_failures", "score_all", "score_in_worker", "write_metrics"]
@@ -93,13 +94,10 @@ def score_in_worker(work: _Work) -> ScoredCase:
     try:
         with _ONE_AT_A_TIME:
             return _score_or_take_over(work)
-    except SynthCTError as error:
-        return ScoredCase(name, failure=str(error), exit_code=error.exit_code)
-    except MemoryError:
-        return ScoredCase(name, failure="does not fit into memory", exit_code=MemoryLimitError.exit_code)
     except Exception as error:  # noqa: BLE001  # a case that breaks a library must not lose the others
-        text = " ".join(str(error).split()) or "no message"
-        return ScoredCase(name, failure=f"unexpected {type(error).__name__}: {text}", exit_code=1)
+        show_traceback_if_asked(error)
+        failure = describe_failure(error)
+        return ScoredCase(name, failure=failure.reason, exit_code=failure.exit_code)
 
 
 def _score_or_take_over(work: _Work) -> ScoredCase:

@@ -8,6 +8,7 @@
     │   └── OutputError        a place that cannot be written to
     ├── WeightsError        4  weights that are missing, damaged or not meant for this case
     ├── MemoryLimitError    5  the work does not fit into memory
+    ├── DiskFullError       1  a file that does not fit onto the disk
     └── ContractError       6  the platform's contract is broken
 
 Each message is one line that names the file, the value and what was expected: on Grand Challenge the last line of
@@ -20,6 +21,7 @@ from typing import ClassVar
 
 __all__ = [
     "ContractError",
+    "DiskFullError",
     "GeometryError",
     "HeaderError",
     "InputError",
@@ -74,6 +76,10 @@ class MemoryLimitError(SynthCTError):
     """The work does not fit into the memory of the device."""
 
     exit_code = 5
+
+
+class DiskFullError(SynthCTError):
+    """A result that does not fit onto the disk. The input is sound, so this is no InputError."""
 
 
 class ContractError(SynthCTError):

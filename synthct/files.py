@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from synthct.errors import OutputError
+from synthct.errors import DiskFullError, OutputError, SynthCTError
 
-__all__ = ["PARTIAL_FOLDER", "prepare_output_folder", "staged_file", "write_text"]
+__all__ = ["PARTIAL_FOLDER", "prepare_output_folder", "staged_file", "staged_folder", "write_error", "write_text"]
 
 PARTIAL_FOLDER = ".partial"
 
 _TRIES = 100
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROBE_BYTES = 1 << 14
 
 
 def prepare_output_folder(folder: Path) -> Path:
@@ -22,6 +26,7 @@ def prepare_output_folder(folder: Path) -> Path:
 
     Raises:
         OutputError: the folder cannot be made or written to.
+        DiskFullError: there is no room for it.
     """
     partial = folder / PARTIAL_FOLDER
     try:
@@ -30,8 +35,32 @@ def prepare_output_folder(folder: Path) -> Path:
         partial.mkdir(parents=True)
         partial.rmdir()
     except OSError as error:
+        if error.errno in _FULL:
+            raise write_error(folder, error) from error
         raise OutputError(f"{folder}: cannot be written to ({error.strerror}); expected a writable folder") from error
     return folder
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder below `folder/.partial/`, for one writer alone; it is removed at the end, whatever happened.
+
+    Raises:
+        OSError: the folder cannot be written to; write_error makes it a user's.
+        DiskFullError: in place of an OutputError, where the disk is full and a library said so only in its own words.
+    """
+    partial = folder / PARTIAL_FOLDER
+    own = partial / uuid.uuid4().hex
+    _make(own)
+    try:
+        yield own
+    except OutputError as error:
+        if not _is_full(own):
+            raise
+        raise DiskFullError(str(error)) from error
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        _remove_if_empty(partial)
 
 
 @contextmanager
@@ -40,22 +69,15 @@ def staged_file(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: the folder cannot be written to.
+        DiskFullError: the disk is full.
     """
-    partial = path.parent / PARTIAL_FOLDER
-    own = partial / uuid.uuid4().hex
-    staged = own / path.name
     try:
-        _make(own)
+        with staged_folder(path.parent) as own:
+            staged = own / path.name
+            yield staged
+            staged.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); expected a writable folder") from error
-    try:
-        yield staged
-        staged.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-        _remove_if_empty(partial)
+        raise write_error(path, error) from error
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -63,6 +85,27 @@ def write_text(path: Path, text: str) -> Path:
     with staged_file(path) as staged:
         staged.write_text(text, encoding="utf-8")
     return path
+
+
+def write_error(path: Path, error: OSError) -> SynthCTError:
+    """Make the error that a user sees of a file which cannot be written: DiskFullError or OutputError."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(f"{path}: cannot be written ({reason}); expected room for it on the disk")
+    return OutputError(f"{path}: cannot be written ({reason}); expected a writable folder")
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell whether the disk takes no more, by trying: ITK reports a full disk like any other trouble, or not at all."""
+    probe = folder / "probe"
+    try:
+        with probe.open("wb") as stream:
+            stream.write(bytes(_PROBE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        return error.errno in _FULL
+    return False
 
 
 def _make(own: Path) -> None:

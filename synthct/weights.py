@@ -1,15 +1,12 @@
-"""Model folders: where weights come from, what they declare, and that they are what they declare. Never silent.
+"""Model folders: what they declare, and that they are what they declare.
 
 A model folder holds `model.json`, `weights.safetensors` and a card `README.md`. It may instead hold `routes.json` and
-one sub-folder per model, where a (task, region) pair leads to one of them.
+one sub-folder per model, where a (task, region) pair leads to one of them (synthct.routes).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
 from synthct.files import staged_file, write_text
+from synthct.routes import CARD_NAME, read_model_json
 
 if TYPE_CHECKING:
     import torch
@@ -26,30 +24,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelCard",
     "ModelFolder",
-    "StarterWarning",
     "file_sha256",
-    "find_model",
     "load_tensors",
     "open_model",
+    "read_card",
     "save_model",
-    "starter_allowed",
 ]
 
 WEIGHTS_NAME = "weights.safetensors"
-CARD_NAME = "model.json"
-ROUTES_NAME = "routes.json"
-STARTER_VARIABLE = "SYNTHCT_STARTER"
-MODEL_VARIABLE = "MODEL_DIR"
-PLATFORM_FOLDERS = (Path("/opt/ml/model"), Path("/opt/algorithm/resources"))
-"""Where the platform unpacks a model tarball, and where the SynthRAD template kept its models (CONTRACT 2.4)."""
-JSON_LIMIT = 1 << 20
 SAFETENSORS_HEADER_LIMIT = 100 << 20
 HALF_LIMIT = 65504.0
 """Largest finite value of fp16; a larger one would silently become infinite."""
-
-
-class StarterWarning(UserWarning):
-    """Starter weights are in use: they show that the software works, not how good the method is."""
 
 
 class ModelCard(BaseModel):
@@ -109,55 +94,6 @@ class ModelFolder:
         )
 
 
-def find_model(
-    model: Path | None,
-    starter: Path,
-    *,
-    use_starter: bool,
-    task: Task | None = None,
-    region: Region | None = None,
-    algorithm: str,
-) -> ModelFolder:
-    """Find the weights for a case: `--model`, $MODEL_DIR, the platform's folders; starters only when asked for.
-
-    SYNTHCT_STARTER=1, as containers set it, asks for starters too, but only where no other weights are found: an
-    uploaded model outranks it.
-
-    Args:
-        model: folder that the user named, or None.
-        starter: the algorithm's own starter folder.
-        use_starter: the user asked for starter weights by --starter.
-        task: of the case, for routes.json.
-        region: of the case, for routes.json.
-        algorithm: name that the card must carry.
-
-    Raises:
-        WeightsError: nothing was found, or what was found is damaged or belongs to another algorithm.
-    """
-    named = model or _environment_folder()
-    candidates = [named] if named is not None else _platform_candidates()
-    from_starter = model is None and (use_starter or (not candidates and starter_allowed()))
-    if from_starter:
-        if not (starter / CARD_NAME).is_file():
-            raise WeightsError(f"{starter}: {algorithm} has no starter weights; expected --model DIR")
-        folder = open_model(starter, algorithm=algorithm)
-    else:
-        if not candidates:
-            raise WeightsError(
-                f"no weights for {algorithm}: no --model DIR was given and {PLATFORM_FOLDERS[0]} holds none (--starter "
-                f"or {STARTER_VARIABLE}=1 runs the starter weights)"
-            )
-        folder = open_model(_follow_routes(candidates[0], task, region), algorithm=algorithm)
-    if from_starter or folder.card.starter:  # a starter that was copied to a --model folder is not silent either
-        warnings.warn(
-            f"{algorithm} runs on STARTER weights ({folder.card.trained_on or folder.path}); they show that the "
-            "software works, not how good the method is",
-            StarterWarning,
-            stacklevel=2,
-        )
-    return folder
-
-
 def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
     """Read a model folder and prove its weights.
 
@@ -165,15 +101,9 @@ def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
         WeightsError: a file is missing, the card cannot be read, the hash differs, the weights are no safetensors, or
             the card names another algorithm.
     """
-    card_path = path / CARD_NAME
-    try:
-        card = ModelCard.model_validate(_read_json(card_path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise WeightsError(f"{card_path}: {where}: {first['msg']}") from error
+    card = read_card(path)
     if algorithm is not None and card.algorithm != algorithm:
-        raise WeightsError(f"{card_path}: holds a model of {card.algorithm}; expected one of {algorithm}")
+        raise WeightsError(f"{path / CARD_NAME}: holds a model of {card.algorithm}; expected one of {algorithm}")
     weights = path / WEIGHTS_NAME
     if not weights.is_file():
         raise WeightsError(f"{weights}: no such file; expected the tensors that {CARD_NAME} declares")
@@ -182,6 +112,21 @@ def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
     if found != card.sha256:
         raise WeightsError(f"{weights}: sha256 is {found[:16]}..., {CARD_NAME} declares {card.sha256[:16]}...")
     return ModelFolder(path, card)
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a model folder's card; its weights are not looked at.
+
+    Raises:
+        WeightsError: the card is missing or cannot be read.
+    """
+    card_path = path / CARD_NAME
+    try:
+        return ModelCard.model_validate(read_model_json(card_path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "content"
+        raise WeightsError(f"{card_path}: {where}: {first['msg']}") from error
 
 
 def load_tensors(folder: ModelFolder) -> dict[str, torch.Tensor]:
@@ -229,52 +174,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def starter_allowed() -> bool:
-    """Tell whether the environment asks for starter weights, as containers do (SYNTHCT_STARTER=1)."""
-    return os.environ.get(STARTER_VARIABLE, "").strip() == "1"
-
-
 def _fits_half(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and (tensor.numel() == 0 or float(tensor.abs().max()) <= HALF_LIMIT)
-
-
-def _environment_folder() -> Path | None:
-    return Path(value) if (value := os.environ.get(MODEL_VARIABLE, "").strip()) else None
-
-
-def _platform_candidates() -> list[Path]:
-    """The platform's folders that hold a model; an upload that was packed wrongly must not fall back to starters."""
-    upload = PLATFORM_FOLDERS[0]
-    if upload.is_dir() and any(upload.iterdir()) and not _holds_model(upload):
-        first = sorted(path.name for path in upload.iterdir())[0]
-        raise WeightsError(
-            f"{upload}: holds {first}, but neither {CARD_NAME} nor {ROUTES_NAME}; expected them at the tarball's top"
-        )
-    return [path for path in PLATFORM_FOLDERS if _holds_model(path)]
-
-
-def _holds_model(path: Path) -> bool:
-    return (path / CARD_NAME).is_file() or (path / ROUTES_NAME).is_file()
-
-
-def _follow_routes(path: Path, task: Task | None, region: Region | None) -> Path:
-    """Lead a (task, region) pair to its model; a folder without routes.json is the model itself."""
-    routes_path = path / ROUTES_NAME
-    if not routes_path.is_file():
-        return path
-    routes = _read_json(routes_path)
-    key = f"{task or '*'}/{region.value if region else '*'}"
-    target = routes.get(key, routes.get(f"{task or '*'}/*")) if isinstance(routes, dict) else None
-    if target is None and region is None and isinstance(routes, dict):
-        target = next((value for name, value in routes.items() if name.startswith(f"{task}/")), None)
-        if target is not None:
-            warnings.warn(f"{routes_path}: the region is unknown; falling back to {target}", stacklevel=3)
-    if not isinstance(target, str):
-        raise WeightsError(f"{routes_path}: leads nowhere for '{key}'; expected an entry 'mri/AB' that names a folder")
-    resolved = (path / target).resolve()
-    if not resolved.is_relative_to(path.resolve()):
-        raise WeightsError(f"{routes_path}: '{key}' leads to {target}, outside the model folder")
-    return path / target
 
 
 def _require_safetensors(path: Path) -> None:
@@ -284,16 +185,6 @@ def _require_safetensors(path: Path) -> None:
     length = int.from_bytes(head[:8], "little")
     if len(head) < 9 or head[8:] != b"{" or length > min(SAFETENSORS_HEADER_LIMIT, path.stat().st_size):
         raise WeightsError(f"{path}: is no safetensors file (first bytes {head[:8].hex()}); pickles are never opened")
-
-
-def _read_json(path: Path) -> Any:  # noqa: ANN401
-    try:
-        with path.open("rb") as stream:
-            return json.loads(stream.read(JSON_LIMIT))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file; expected a model folder with {CARD_NAME}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def _list(values: tuple[Task, ...] | tuple[Region, ...]) -> str:

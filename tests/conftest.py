@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OWN_VARIABLES = ("INPUT_FOLDER", "MODEL_DIR", "OUTPUT_FOLDER", "SYNTHCT_STARTER", "TASK_TYPE")
+OWN_VARIABLES = (
+    *("GRAND_CHALLENGE_AUTHORIZATION", "GROUND_TRUTH_FOLDER", "INPUT_FOLDER", "MODEL_DIR", "NPROCS", "OUTPUT_FOLDER"),
+    *("SYNTHCT_STARTER", "TASK_TYPE", "TOTALSEG_HOME_DIR", "TOTALSEG_WEIGHTS_PATH"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,7 +18,10 @@ import synthct
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("synthct", "algorithms", "evaluation")
-PLAIN = {"errors", "volume", "files", "header", "anatomy", "dataset", "phantom", "intensity", "weights", "outline"}
+PLAIN = {
+    *("errors", "volume", "files", "header", "anatomy", "dataset", "phantom", "intensity", "weights", "outline"),
+    *("failure", "memory", "model_source", "routes"),
+}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = sorted(
     module.name

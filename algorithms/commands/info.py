@@ -14,7 +14,7 @@ import typer
 from algorithms.interface import About, all_algorithms, find_algorithm
 from synthct.cli.console import tell
 from synthct.errors import WeightsError
-from synthct.weights import CARD_NAME, MODEL_VARIABLE, PLATFORM_FOLDERS, ROUTES_NAME
+from synthct.routes import CARD_NAME, MODEL_VARIABLE, PLATFORM_FOLDERS, ROUTES_NAME
 
 __all__ = ["info"]
 

@@ -59,7 +59,7 @@ def predict(
     from synthct.inference.engine import choose_device
 
     torch.manual_seed(seed)
-    runtime = Runtime(about, model, starter, force, choose_device(device))
+    runtime = Runtime((about,), model, starter, force, choose_device(device))
     runtime.check(cases)
     with make_progress() as progress:
         if len(cases) > 1:  # a bad case is found before the first is predicted, not half-way

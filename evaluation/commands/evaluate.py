@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_FOLDER", "evaluate"]
 
-SHOWN = ("mae", "psnr", "ssim", "ms_ssim", "DICE", "HD95", "nsd", "dice_bone", "mae_compact_bone")
 CACHE_FOLDER = "segmentations"
 """Folder below the output where networks' label maps are kept, named by content."""
 
@@ -59,20 +56,19 @@ def evaluate(
     pictures: Annotated[bool, typer.Option("--pictures", help="Also write PNG slices of each case.")] = False,
 ) -> None:
     """Score synthetic CTs against their CTs. Rows are kept as they finish; the same command goes on where it ended."""
-    from evaluation.executor import default_workers, open_crew
+    from evaluation.executor import open_crew
     from evaluation.rows import ROWS_FOLDER
     from evaluation.run import METRICS_NAME, make_metrics, refuse_failures, score_all, write_metrics
     from evaluation.scoring import ScoringSettings
-    from evaluation.segmenters.registry import absolute_spec, describe_segmenter
-    from evaluation.submission import find_predictions, find_references, match, read_notes
+    from evaluation.segmenters.registry import absolute_spec
+    from evaluation.whole_run import find_cases, fitting_workers, judges_differ, lines_about, summary
 
     if workers is not None and dask is not None:
         raise UsageError(f"--workers {workers} and --dask {dask} exclude each other; expected one of them")
     if nsd_tolerance == 0.0:
         raise UsageError("--nsd-tolerance 0: expected a distance above 0 mm")
     specs = tuple(segmenter or ["totalsegmentator"])
-    names = [describe_segmenter(spec)[0] for spec in specs]
-    if len(set(names)) < len(names):
+    if not judges_differ(specs):
         raise UsageError(f"--segmenter {' '.join(specs)}: two judges bear one name; expected each once")
     if dask is not None:  # workers stand in another folder
         predictions, ground_truth = predictions.absolute(), ground_truth.absolute()
@@ -81,9 +77,8 @@ def evaluate(
     (output / METRICS_NAME).unlink(missing_ok=True)  # of an earlier run: it must not pass for this one's
     if (output / ROWS_FOLDER).is_dir():
         prepare_output_folder(output / ROWS_FOLDER)
-    cases, problems = match(find_references(ground_truth, reference=reference), find_predictions(predictions))
-    notes = read_notes(predictions, cases, ground_truth=ground_truth)
-    for problem in problems:
+    found = find_cases(predictions, ground_truth, reference=reference)
+    for problem in found.problems:
         say(f"warning: {problem.message}")
     settings = ScoringSettings(
         protocol=protocol,
@@ -92,38 +87,24 @@ def evaluate(
         device=device,
         cache=(cache or output / CACHE_FOLDER).absolute(),
     )
-    kinds = {spec.partition(":")[0] for spec in specs}
-    voxels = max(_voxels(case) for case in cases)
-    count = workers or default_workers(len(cases), voxels=voxels, kinds=kinds)
+    count = workers or fitting_workers(found.cases, specs)
     with open_crew(count, dask) as crew, make_progress() as progress:
-        bar = progress.add_task("scoring", total=len(cases))
+        bar = progress.add_task("scoring", total=len(found.cases))
 
         def show(case: ScoringCase, scored: ScoredCase) -> None:
             progress.update(bar, advance=1)
-            for text in scored.warnings:
-                say(f"warning: {text}")
-            if scored.failure is not None:
-                say(f"warning: case {scored.case} is not scored: {scored.failure}")
-            elif pictures:
+            for line in lines_about(scored):
+                say(line)
+            if pictures and scored.failure is None:
                 _write_picture(case, ground_truth, output)
 
-        finished = score_all(cases, settings, output, crew, on_case=show)
+        finished = score_all(found.cases, settings, output, crew, on_case=show)
     if taken := sum(scored.taken_over for scored in finished):
         say(f"{taken} of {len(finished)} cases taken over from an earlier run")
-    metrics = make_metrics(finished, problems, settings, notes)
+    metrics = make_metrics(finished, found.problems, settings, found.notes)
     if metrics["results"]:
-        _report(metrics, write_metrics(output, metrics))
-    refuse_failures(finished, problems)
-
-
-def _voxels(case: ScoringCase) -> int:
-    """How many voxels a case's CT announces; 0 where its header is bad, which its worker will say."""
-    from synthct.header import read_header
-
-    try:
-        return math.prod(read_header(case.ct).size)
-    except InputError:
-        return 0
+        tell(summary(metrics, write_metrics(output, metrics)))
+    refuse_failures(finished, found.problems)
 
 
 def _write_picture(case: ScoringCase, ground_truth: Path, output: Path) -> None:
@@ -133,12 +114,3 @@ def _write_picture(case: ScoringCase, ground_truth: Path, output: Path) -> None:
         write_case_picture(case, ground_truth, output / f"{case.id}.png")
     except InputError as error:  # another grid, no MR or CBCT: the scores stand all the same
         say(f"warning: case {case.id} gets no picture: {error}")
-
-
-def _report(metrics: dict[str, Any], path: Path) -> None:
-    means: dict[str, Any] = metrics["aggregates"]
-    value: Callable[[str], float | None] = lambda name: means.get(name, {}).get("mean")  # noqa: E731
-    shown = [f"{name} {number:.4g}" for name in SHOWN if (number := value(name)) is not None]
-    count = len(metrics["results"])
-    cases = f"{count} case{'s' if count > 1 else ''}"
-    tell(f"{cases}, judged by {metrics['segmenter']}: {', '.join(shown)}; details in {path}")

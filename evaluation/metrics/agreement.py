@@ -165,9 +165,14 @@ def _surface_scores(
         voxels += distances.size
         distances = nearest_distances(own.surfels, other.surfels, spacing, radius=tolerance)
         near = _within(distances, tolerance)
-        area += float(np.bincount(own.codes, minlength=256) @ areas)
-        close_area += float(np.bincount(own.codes[near], minlength=256) @ areas)
+        area += _area_of(own.codes, areas)
+        close_area += _area_of(own.codes[near], areas)
     return max(percentiles), close_area / area, close / voxels
+
+
+def _area_of(codes: npt.NDArray[np.uint8], areas: Floats) -> float:
+    """Sum of the areas of surface elements; not by BLAS, whose last digit depends on the processor."""
+    return float((np.bincount(codes, minlength=256) * areas).sum())
 
 
 def _rank_95(count: int) -> float:

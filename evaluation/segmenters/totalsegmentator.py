@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from evaluation.segmenters.nifti import canonical_image, labels_image, labels_li
 from evaluation.segmenters.nnunet import NnunetSegmenter
 from evaluation.structures import STRUCTURE_NAMES
 from synthct.errors import InputError, WeightsError
+from synthct.grand_challenge.folders import ground_truth_folder
 from synthct.volume import Volume
 
 __all__ = ["DATASET", "TotalSegmentator", "find_totalsegmentator_files"]
@@ -26,8 +28,10 @@ SPACING = 3.0
 """Of the fast model, in mm."""
 WEIGHTS_VARIABLE = "TOTALSEG_WEIGHTS_PATH"
 HOME_VARIABLE = "TOTALSEG_HOME_DIR"
-GROUND_TRUTH_FOLDER = Path("/opt/ml/input/data/ground_truth/totalsegmentator")
-"""Where a platform's ground-truth tarball can bring the weights (CONTRACT 2.5)."""
+MODEL_FOLDER = Path("/opt/ml/model")
+"""Where the platform unpacks a model tarball (CONTRACT 2.4)."""
+GROUND_TRUTH_NAME = "totalsegmentator"
+"""Folder in a platform's ground-truth tarball that can bring the weights (CONTRACT 2.5)."""
 
 
 def find_totalsegmentator_files(path: Path | None) -> ModelFiles:
@@ -35,7 +39,8 @@ def find_totalsegmentator_files(path: Path | None) -> ModelFiles:
 
     Args:
         path: results folder, home folder with nnunet/results, the model's folder, or an archive of one of them; None
-            looks into $TOTALSEG_WEIGHTS_PATH, $TOTALSEG_HOME_DIR, ~/.totalsegmentator, and the platform's ground truth.
+            looks into $TOTALSEG_WEIGHTS_PATH, $TOTALSEG_HOME_DIR, the platform's model folder and ground truth, and
+            ~/.totalsegmentator.
 
     Raises:
         WeightsError: nothing found, or what was found is not this model. Nothing is ever downloaded.
@@ -45,7 +50,7 @@ def find_totalsegmentator_files(path: Path | None) -> ModelFiles:
         raise WeightsError(
             f"TotalSegmentator's weights ({DATASET}) are not in {', '.join(map(str, _usual_folders()))}; expected "
             "--segmenter totalsegmentator:PATH (evaluate also takes --segmenter precomputed:DIR or --segmenter tissue, "
-            "which need no weights)"
+            "which need no weights; a container's ground truth names its judges in evaluation.json)"
         )
     files = find_model_files(found, dataset=DATASET)
     labels = model_labels(files)
@@ -108,7 +113,10 @@ class TotalSegmentator(NnunetSegmenter):
 
 def _usual_folders() -> list[Path]:
     named = [os.environ.get(variable) for variable in (WEIGHTS_VARIABLE, HOME_VARIABLE)]
-    return [*(Path(name) for name in named if name), Path.home() / ".totalsegmentator", GROUND_TRUTH_FOLDER]
+    folders = [*(Path(name) for name in named if name), MODEL_FOLDER, ground_truth_folder() / GROUND_TRUTH_NAME]
+    with suppress(RuntimeError):  # a user id without an entry in passwd, and no $HOME
+        folders.append(Path.home() / ".totalsegmentator")
+    return folders
 
 
 def _holds_model(folder: Path) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
@@ -12,13 +10,12 @@ from typing import Annotated
 import typer
 
 from synthct.cli.console import say, show_warnings, tell
-from synthct.errors import MemoryLimitError, SynthCTError
+from synthct.failure import describe_failure, show_traceback_if_asked
 
 __all__ = ["build_app", "main"]
 
 COMMAND_GROUP = "synthct.commands"
 """Entry points of this group are sub-commands: name = function with typer annotations, or a typer.Typer of several."""
-TRACEBACK_VARIABLE = "SYNTHCT_TRACEBACK"
 
 HELP = "Synthetic CT from MR and cone-beam CT: predict, train, evaluate, rank. Not a medical device."
 
@@ -29,19 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show_warnings()
     try:
         build_app(words)(words, prog_name="synthct")
-    except SynthCTError as error:
-        _leave(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        _leave(f"needs the package {error.name}; expected an installation with the extra that brings it", 1)
-    except MemoryError:
-        _leave("the work does not fit into this machine's memory", MemoryLimitError.exit_code)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
     except Exception as error:  # noqa: BLE001  # the last line of stderr is all a platform user sees
-        if os.environ.get(TRACEBACK_VARIABLE):
-            traceback.print_exc()
-        text = " ".join(str(error).split()) or "no message"
-        _leave(f"unexpected {type(error).__name__}: {text} ({TRACEBACK_VARIABLE}=1 shows where)", 1)
+        show_traceback_if_asked(error)
+        _leave(*describe_failure(error))
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:

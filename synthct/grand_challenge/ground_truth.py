@@ -17,6 +17,7 @@ from synthct.volume import read_volume, write_volume
 
 __all__ = [
     "NO_REGISTRATION",
+    "PHASE_NAME",
     "SEGMENTED_BY",
     "TARBALL_NAME",
     "UNKNOWN_REGISTRATION",
@@ -28,6 +29,8 @@ __all__ = [
     "write_note",
 ]
 
+PHASE_NAME = "evaluation.json"
+"""Settings of the phase: whose protocol, which judges. Optional, and written by the organiser."""
 TARBALL_NAME = "ground_truth.tar.gz"
 FOLDERS = ("ct", "mask", "segmentation")
 COMPRESSION = 1
@@ -141,6 +144,7 @@ def pack_ground_truth(folder: Path, names: Sequence[Path], *, advance: Callable[
     """Pack files into ground_truth.tar.gz, without a top folder; the same files give the same bytes.
 
     The label map of each CT is packed where there is one, listed or not: `synthct segmenter fill` may have made it.
+    So are the settings of the phase, which an organiser puts there by hand.
 
     Args:
         folder: the ground truth's.
@@ -152,7 +156,7 @@ def pack_ground_truth(folder: Path, names: Sequence[Path], *, advance: Callable[
     """
     target = folder / TARBALL_NAME
     label_maps = (Path(FOLDERS[2], name.name) for name in names if name.parent == Path(FOLDERS[0]))
-    packed = {*names, *(name for name in label_maps if (folder / name).is_file())}
+    packed = {*names, *(name for name in (*label_maps, Path(PHASE_NAME)) if (folder / name).is_file())}
     with (
         staged_file(target) as staged,
         staged.open("wb") as raw,

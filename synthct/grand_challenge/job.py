@@ -12,14 +12,11 @@ from typing import Any
 from synthct.anatomy import CaseId, Region, Task, find_case_id, parse_region, parse_task, read_region_file
 from synthct.dataset import CaseFiles
 from synthct.errors import ContractError, InputError
-from synthct.files import prepare_output_folder, write_text
-from synthct.volume import Volume, write_volume
 
-__all__ = ["Job", "is_platform_folder", "read_job", "write_result"]
+__all__ = ["IMAGES", "Job", "images_below", "is_platform_folder", "read_job", "stem_of"]
 
 IMAGES = "images"
 MASK_FOLDER = "body"
-OUTPUT_FOLDER = "images/synthetic-ct"
 IMAGE_SUFFIXES = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".tiff", ".tif")
 JSON_LIMIT = 4 << 20
 DOTENV_KEYS = ("TASK_TYPE", "INPUT_FOLDER", "OUTPUT_FOLDER")
@@ -86,42 +83,8 @@ def read_job(
         region = _region_of_sockets(sockets) or read_region_file(region_file)
     if region is None and case_id is not None:
         region = case_id.region
-    name = case_id.text if case_id is not None else _stem(image)
+    name = case_id.text if case_id is not None else stem_of(image)
     return Job(CaseFiles(name, task, region, image, mask), target, region_file)
-
-
-def write_result(job: Job, sct: Volume) -> Path:
-    """Write the sCT and the legacy results.json.
-
-    The sCT is `<stem of the input>.mha`, the only image below /output/images: the platform refuses two (CONTRACT 1.3).
-
-    Raises:
-        ContractError: another image lies below /output/images already.
-        OutputError: the folder cannot be written to.
-    """
-    folder = job.output_folder / OUTPUT_FOLDER
-    path = folder / f"{_stem(job.files.image)}.mha"
-    images = job.output_folder / IMAGES
-    prepare_output_folder(folder)
-    others = [other for other in _images_below(images) if other != path]
-    if others:
-        raise ContractError(f"{others[0]}: another image is in the output; expected an empty {images}")
-    write_volume(sct, path)
-    write_text(job.output_folder / "results.json", json.dumps([_legacy_result(job, path)], indent=4))
-    return path
-
-
-def _legacy_result(job: Job, path: Path) -> dict[str, Any]:
-    """The template's entry of results.json (CONTRACT 1.4)."""
-    inputs = [{"type": "metaio_image", "filename": str(job.files.image)}]
-    if job.files.mask is not None:
-        inputs.append({"type": "metaio_image", "filename": str(job.files.mask)})
-    inputs.append({"type": "String", "filename": str(job.region_file)})
-    return {
-        "outputs": [{"type": "metaio_image", "filename": str(path)}],
-        "inputs": inputs,
-        "error_messages": [],
-    }
 
 
 def _settings() -> dict[str, str]:
@@ -140,7 +103,7 @@ def _settings() -> dict[str, str]:
 def _detect_task(source: Path) -> Task:
     present = [task for task in Task if (source / IMAGES / task.value).is_dir()]
     if len(present) == 2:
-        present = [task for task in present if _images_below(source / IMAGES / task.value)] or present
+        present = [task for task in present if images_below(source / IMAGES / task.value)] or present
     if len(present) != 1:
         found = " and ".join(f"{IMAGES}/{task}" for task in present) or "neither"
         raise ContractError(f"{source}: holds {found}; expected one of images/mri and images/cbct (or TASK_TYPE)")
@@ -150,14 +113,15 @@ def _detect_task(source: Path) -> Task:
 def _single_image(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected it to hold one image")
-    images = _images_below(folder)
+    images = images_below(folder)
     if len(images) != 1:
         names = ", ".join(image.name for image in images[:3]) or "none"
         raise ContractError(f"{folder}: holds {len(images)} images ({names}); expected exactly one")
     return images[0]
 
 
-def _images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
+    """List the images anywhere below a folder, as the platform counts them; none where it does not exist."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -208,7 +172,8 @@ def _region_of_sockets(sockets: list[dict[str, Any]]) -> Region | None:
     return None
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """Return a file's name without its image suffix, also a double one such as .nii.gz."""
     for suffix in IMAGE_SUFFIXES:
         if path.name.casefold().endswith(suffix):
             return path.name[: -len(suffix)]

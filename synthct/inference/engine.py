@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from synthct.errors import MemoryLimitError, UsageError
 from synthct.inference.windows import sliding_windows
+from synthct.memory import is_out_of_memory
 
 __all__ = ["choose_device", "sweep"]
 
@@ -91,18 +92,13 @@ def _forward(network: nn.Module, window: FloatArray, device: torch.device) -> Fl
         with torch.inference_mode():
             output: Tensor = network(torch.from_numpy(window.copy())[None, None].to(device))
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise MemoryLimitError(
             f"a window of {window.shape} (z, y, x) does not fit into the memory of {device}; expected a larger device "
             "or --device cpu"
         ) from error
     return np.asarray(output[0, 0].float().cpu().numpy(), dtype=np.float32)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell memory trouble from other failures; on the CPU torch raises a plain RuntimeError for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _gaussian(patch: Triple) -> FloatArray:

@@ -26,7 +26,8 @@ from synthct.anatomy import Region, Task
 from synthct.dataset import find_cases, load_case
 from synthct.errors import WeightsError
 from synthct.intensity import LinearScale
-from synthct.weights import ModelFolder, StarterWarning, file_sha256, save_model
+from synthct.model_source import StarterWarning
+from synthct.weights import ModelFolder, file_sha256, save_model
 
 CPU = torch.device("cpu")
 TABLE = find_algorithm("lookup-table")
@@ -82,7 +83,7 @@ def generator_model(tmp_path: Path) -> Path:
 
 
 def runtime(model: Path | None, *, starter: bool = False, force: bool = False) -> Runtime:
-    return Runtime(TABLE, model, starter, force, CPU)
+    return Runtime((TABLE,), model, starter, force, CPU)
 
 
 def voxels(path: Path) -> Array:
@@ -112,8 +113,11 @@ def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
     assert hashes == {name: file_sha256(out / f"{name}.mha") for name in ("1ABA002", "1EXA001")}
     assert all(0 <= value < 60 for value in seconds)
     assert report["cases"] == [
-        {"case": "1ABA002", "task": "mri", "region": "AB", "model": str(models / "belly"), "forced": False},
-        {"case": "1EXA001", "task": "mri", "region": "EX", "model": str(models / "limb"), "forced": False},
+        {"case": name, "task": "mri", "region": region, "algorithm": "lookup-table", "model": model, "forced": False}
+        for name, region, model in (
+            ("1ABA002", "AB", str(models / "belly")),
+            ("1EXA001", "EX", str(models / "limb")),
+        )
     ]
     assert report["models"] == {
         str(models / name): {
@@ -180,6 +184,41 @@ def test_forced_case_is_marked(models: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"--force: mri, EX lies outside what .*belly was trained for"):
         forced.predict(load_case(files), files)
     assert [row["forced"] for row in forced.manifest()["cases"]] == [True]
+
+
+def test_one_of_two_algorithms_predicts_by_the_card(models: Path, generator_model: Path, tmp_path: Path) -> None:
+    """Limbs go to the generator, abdomens to the table; the manifest says which predicted and lists what was used."""
+    (models / "limb").rename(models / "table-of-limbs")
+    generator_model.rename(models / "limb")
+    for name in ("1ABA009", "1EXA001"):
+        save_limb(tmp_path / "data" / name)
+    running = Runtime((TABLE, find_algorithm("pix2pix-pelvis")), models, False, False, CPU)
+    levels = {}
+    for files in find_cases(tmp_path / "data"):
+        levels[files.id] = running.predict(load_case(files), files).volume.voxels
+    assert levels["1ABA009"].max() == 200
+    assert np.unique(levels["1EXA001"]).size > 20
+    rows = running.manifest()["cases"]
+    assert [(row["case"], row["algorithm"]) for row in rows] == [
+        ("1ABA009", "lookup-table"),
+        ("1EXA001", "pix2pix-pelvis"),
+    ]
+    assert list(running.manifest()["models"]) == [str(models / "belly"), str(models / "limb")]
+    assert running.manifest()["algorithm"] == "lookup-table, pix2pix-pelvis"
+
+
+def test_prepared_models_are_neither_read_nor_loaded_again(models: Path, tmp_path: Path) -> None:
+    running = runtime(models)
+    running.prepare()
+    for path in [*models.rglob("*.json"), *models.rglob("*.safetensors")]:
+        path.unlink()
+    for name, level in (("1EXA001", 100), ("1ABA002", 200), ("1EXA003", 100)):
+        (files,) = find_cases(save_limb(tmp_path / name))
+        assert running.predict(load_case(files), files).volume.voxels.max() == level
+        assert [row["case"] for row in running.manifest()["cases"]] == [name]
+        assert len(running.manifest()["models"]) == 1
+        running.forget_cases()
+    assert (running.manifest()["cases"], running.manifest()["models"]) == ([], {})
 
 
 def test_starter_is_never_silent(tmp_path: Path) -> None:

@@ -11,7 +11,21 @@ from commands.command_line import synthct
 from synthct.cli import app
 from synthct.errors import ContractError, SynthCTError, WeightsError
 
-COMMANDS = ("evaluate", "info", "leaderboard", "predict", "prepare", "run", "sample", "segmenter", "train")
+COMMANDS = (
+    *(
+        "check",
+        "evaluate",
+        "info",
+        "leaderboard",
+        "predict",
+        "prepare",
+        "run",
+        "sample",
+        "segmenter",
+        "train",
+        "try-out",
+    ),
+)
 
 
 def test_help_lists_every_command() -> None:

@@ -215,3 +215,18 @@ def test_options_of_the_other_target_are_refused(data: Path, tmp_path: Path, to:
     assert (outcome.code, outcome.out) == (2, "")
     assert option in outcome.reason
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_the_phase_are_packed(tmp_path: Path) -> None:
+    """An organiser writes evaluation.json beside the folders; the next `prepare` puts it into the tarball."""
+    assert synthct("sample", tmp_path / "data", "--kind", "pelvis", "--cases", "1").code == 0
+    arguments = ("prepare", tmp_path / "data", tmp_path / "truth", "--to", "ground-truth")
+    assert synthct(*arguments).code == 0
+    with tarfile.open(tmp_path / "truth" / "ground_truth.tar.gz") as archive:
+        assert "evaluation.json" not in archive.getnames()
+    (tmp_path / "truth" / "evaluation.json").write_text('{"segmenters": ["tissue"]}')
+    assert synthct(*arguments).code == 0
+    with tarfile.open(tmp_path / "truth" / "ground_truth.tar.gz") as archive:
+        stream = archive.extractfile("evaluation.json")
+        assert stream is not None
+        assert stream.read() == b'{"segmenters": ["tissue"]}'

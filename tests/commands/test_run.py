@@ -12,6 +12,7 @@ from commands.command_line import Outcome, files_below, synthct
 from commands.limb_cases import limb, save_platform_input
 
 from synthct.volume import Volume, read_volume
+from synthct.weights import file_sha256
 
 
 def run(source: Path, output: Path, *arguments: str, starter: bool = True, **environment: str) -> Outcome:
@@ -61,6 +62,7 @@ def test_one_image_below_output_images(good: Run) -> None:
         "images",
         "images/synthetic-ct",
         "images/synthetic-ct/scan-of-mri.mha",
+        "manifest.json",
         "results.json",
     ]
 
@@ -96,6 +98,18 @@ def test_results_json_is_the_template_s(good: Run) -> None:
     ]
 
 
+def test_manifest_says_what_ran(good: Run) -> None:
+    report = json.loads((good.output / "manifest.json").read_text())
+    (row,) = report["cases"]
+    (path, model) = next(iter(report["models"].items()))
+    assert (row["case"], row["region"], row["algorithm"], row["model"]) == ("scan-of-mri", "EX", "lookup-table", path)
+    assert model["sha256"] == file_sha256(Path(path) / "weights.safetensors")
+    assert model["starter"] is True
+    assert 0 <= row["seconds"] < 60
+    assert 50 < report["peak_memory_mb"] < 50_000
+    assert report["device"] in ("cpu", "cuda")
+
+
 def test_starter_weights_are_not_silent(good: Run) -> None:
     assert len(warnings_about(good.outcome, "STARTER")) == 1
 
@@ -114,7 +128,7 @@ def test_region_that_cannot_be_told_warns_once(
     assert word in about_region[0]
     assert len(warnings_about(outcome, "")) == 2  # the other one is about the starter weights
     images = [name for name in files_below(tmp_path / "output") if Path(name).suffix]
-    assert images == ["images/synthetic-ct/scan-of-mri.mha", "results.json"]
+    assert images == ["images/synthetic-ct/scan-of-mri.mha", "manifest.json", "results.json"]
     sct = read_volume(tmp_path / "output" / images[0])
     np.testing.assert_array_equal(sct.voxels, good.sct.voxels)
     assert sct.geometry.difference(good.sct.geometry) is None
@@ -156,8 +170,8 @@ def test_image_left_in_the_output_breaks_the_contract(good: Run, tmp_path: Path)
 
 def test_usage_that_cannot_be_meant(tmp_path: Path) -> None:
     source = save_platform_input(tmp_path / "input")
-    require_refusal(run(source, tmp_path / "output", "--api", "invoke"), 2, "--api invoke", "exec")
-    require_refusal(run(source, tmp_path / "output", "another"), 2, "2 algorithms", "lookup-table another")
+    require_refusal(run(source, tmp_path / "output", "another"), 2, "'another'", "lookup-table")
+    require_refusal(run(source, tmp_path / "output", "lookup-table"), 2, "twice", "lookup-table lookup-table")
     require_refusal(synthct("run", "unet", INPUT_FOLDER=str(source)), 2, "'unet'", "lookup-table", "pix2pix-pelvis")
     wrong = run(source, tmp_path / "output", "--api", "soap")
     assert wrong.code == 2

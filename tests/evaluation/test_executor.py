@@ -80,6 +80,7 @@ def test_exception_of_the_work_itself_is_raised() -> None:
 def test_default_number_of_workers_fits_cores_cases_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.executor.usable_cores", lambda: 64)
     monkeypatch.setattr("evaluation.executor.CGROUP_LIMITS", ())
+    monkeypatch.setattr("evaluation.executor.TASK_LIMITS", ())
     large = 512 * 512 * 150
     assert default_workers(100, voxels=large, kinds={"precomputed"}) == 7  # of 1.19 GB each into 8 GiB
     assert default_workers(100, voxels=large, kinds={"precomputed", "tissue"}) == 2  # of 3.94 GB each
@@ -96,6 +97,7 @@ def test_limit_of_a_container_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "memory.max").write_text(f"{text}\n")
     monkeypatch.setattr("evaluation.executor.usable_cores", lambda: 64)
     monkeypatch.setattr("evaluation.executor.CGROUP_LIMITS", (tmp_path / "memory.max", tmp_path / "absent"))
+    monkeypatch.setattr("evaluation.executor.TASK_LIMITS", ())
     assert default_workers(100, voxels=10**6, kinds={"tissue"}) == workers
 
 

@@ -108,7 +108,8 @@ def test_a_file_that_has_gone_is_named(cases: list[ScoringCase], crew: Crew, tmp
 
 def test_what_nobody_foresaw_is_the_failure_of_its_case(cases: list[ScoringCase], crew: Crew, tmp_path: Path) -> None:
     finished = score_all(cases[:1], replace(TISSUE, protocol="synthrad2099"), tmp_path, crew)
-    assert failures(finished) == {"1ABA001": ("unexpected KeyError: 'synthrad2099'", 1)}
+    reason = "unexpected KeyError: 'synthrad2099' (SYNTHCT_TRACEBACK=1 shows where)"
+    assert failures(finished) == {"1ABA001": (reason, 1)}
     with pytest.raises(SynthCTError, match="1 of 1 cases could not be scored; case 1ABA001: unexpected") as caught:
         refuse_failures(finished, [])
     assert caught.value.exit_code == 1

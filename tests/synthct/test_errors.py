@@ -18,6 +18,7 @@ EXIT_CODES = {
     "WeightsError": 4,
     "MemoryLimitError": 5,
     "ContractError": 6,
+    "DiskFullError": 1,
 }
 
 
@@ -39,6 +40,7 @@ def test_tree() -> None:
         errors.WeightsError,
         errors.MemoryLimitError,
         errors.ContractError,
+        errors.DiskFullError,
     ):
         assert kind.__bases__ == (errors.SynthCTError,)
 

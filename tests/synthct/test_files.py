@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from forked import in_child, read_only_folder
+from mounts import SMALL_DISK_BYTES, mounted_disk
 
-from synthct.errors import OutputError, UsageError
-from synthct.files import PARTIAL_FOLDER, prepare_output_folder, staged_file, write_text
+from synthct.errors import DiskFullError, OutputError, UsageError
+from synthct.files import PARTIAL_FOLDER, prepare_output_folder, staged_file, staged_folder, write_text
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 def test_text_is_written_whole_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -53,12 +62,58 @@ def test_a_failure_keeps_the_old_file_and_is_passed_on(tmp_path: Path, error: Ba
 
 def test_a_system_error_becomes_an_output_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=r"a\.txt: cannot be written \(No space left on device\)"),
+        pytest.raises(OutputError, match=r"a\.txt: cannot be written \(File too large\)"),
         staged_file(tmp_path / "a.txt"),
     ):
-        raise OSError(28, os.strerror(28))
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     with pytest.raises(OutputError, match=r"a\.txt: cannot be written"), staged_file(tmp_path / "a.txt"):
         pass  # nothing was written, so there is nothing to rename
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_fault_of_the_input(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DiskFullError, match=r"a\.txt: cannot be written") as caught, staged_file(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.exit_code == 1
+    assert os.strerror(number) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_that_fails_on_a_full_disk_in_its_own_words(small_disk: Path) -> None:
+    """The words are those of another trouble; the disk itself says whether it is full."""
+
+    def write(share: float) -> None:
+        with staged_file(small_disk / "a.txt") as staged:
+            with suppress(OSError):
+                staged.write_bytes(bytes(int(share * SMALL_DISK_BYTES)))
+            raise OutputError("cannot be written whole")
+
+    with pytest.raises(OutputError, match="cannot be written whole"):
+        write(0.25)
+    with pytest.raises(DiskFullError, match="cannot be written whole"):
+        write(4)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_the_work(small_disk: Path) -> None:
+    for number in range(10_000):  # until the disk takes no more files
+        try:
+            (small_disk / str(number)).write_bytes(b"")
+        except OSError:
+            break
+    with pytest.raises(DiskFullError, match="expected room for it on the disk"):
+        prepare_output_folder(small_disk)
+
+
+def test_staged_folder_is_removed_with_all_that_lies_in_it(tmp_path: Path) -> None:
+    with staged_folder(tmp_path) as own:
+        (own / "deep").mkdir()
+        (own / "deep" / "a.txt").write_text("half")
+        assert own.is_relative_to(tmp_path / PARTIAL_FOLDER)
+        with staged_folder(tmp_path) as other:
+            assert other != own
+        assert (own / "deep" / "a.txt").is_file()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,16 +12,8 @@ import torch
 
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
-from synthct.weights import (
-    ModelFolder,
-    StarterWarning,
-    file_sha256,
-    find_model,
-    load_tensors,
-    open_model,
-    save_model,
-    starter_allowed,
-)
+from synthct.model_source import StarterWarning, find_source, starter_allowed
+from synthct.weights import ModelFolder, file_sha256, load_tensors, open_model, save_model
 
 ALGORITHM = "lookup-table"
 
@@ -32,7 +24,7 @@ def _model(path: Path, value: float = 1.0, **card: Any) -> ModelFolder:
 
 
 def _find(model: Path | None, starter: Path, *, use_starter: bool = False, **case: Any) -> ModelFolder:
-    return find_model(model, starter, use_starter=use_starter, algorithm=ALGORITHM, **case)
+    return find_source(model, {ALGORITHM: starter}, use_starter=use_starter).open(**case)
 
 
 def _edit(path: Path, **changes: Any) -> None:

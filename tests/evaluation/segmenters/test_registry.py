@@ -104,7 +104,8 @@ def test_the_reference_of_each_segmenter(results_folder: Path, model_folder: Pat
 def test_weights_are_looked_for_where_the_package_keeps_them(
     results_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(totalsegmentator, "GROUND_TRUTH_FOLDER", tmp_path / "truth")
+    monkeypatch.setattr(totalsegmentator, "MODEL_FOLDER", tmp_path / "model")
+    monkeypatch.setenv("GROUND_TRUTH_FOLDER", str(tmp_path / "truth"))
     for variable in ("TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
@@ -114,7 +115,8 @@ def test_weights_are_looked_for_where_the_package_keeps_them(
         assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
     expected = describe_segmenter(f"totalsegmentator:{results_folder}")
-    for place in (tmp_path / "truth", tmp_path / "user" / ".totalsegmentator" / "nnunet" / "results"):
+    home, truth = tmp_path / "user" / ".totalsegmentator", tmp_path / "truth" / "totalsegmentator"
+    for place in (tmp_path / "model" / "nnunet" / "results", truth, home / "nnunet" / "results"):
         shutil.copytree(results_folder, place)
         assert describe_segmenter("totalsegmentator") == expected
         shutil.rmtree(place)

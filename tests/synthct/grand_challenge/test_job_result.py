@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import SHAPE, make_volume, save_image
+from mounts import mounted_disk
 
-from synthct.errors import ContractError, OutputError
-from synthct.grand_challenge.job import Job, read_job, write_result
+from synthct.errors import ContractError, DiskFullError, OutputError
+from synthct.grand_challenge.job import Job, read_job
+from synthct.grand_challenge.result import Result, prepare_output
+from synthct.grand_challenge.result import write_result as write_whole_result
 from synthct.volume import Volume
 
 SPACING, ORIGIN = (0.75, 1.25, 2.5), (-12.5, 40.0, 7.0)
@@ -31,6 +34,10 @@ def sct() -> Volume:
     return make_volume(np.arange(60, dtype=np.int16).reshape(SHAPE) - 1000, spacing=SPACING, origin=ORIGIN)
 
 
+def write_result(job: Job, sct: Volume) -> Path:
+    return write_whole_result(job, sct, {"cases": ["image"]}).sct
+
+
 def _files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -38,7 +45,7 @@ def _files_below(folder: Path) -> list[str]:
 def test_output_holds_one_image_and_the_list(job: Job, sct: Volume) -> None:
     path = write_result(job, sct)
     assert path == job.output_folder / "images" / "synthetic-ct" / "image.mha"
-    assert _files_below(job.output_folder) == ["images/synthetic-ct/image.mha", "results.json"]
+    assert _files_below(job.output_folder) == ["images/synthetic-ct/image.mha", "manifest.json", "results.json"]
     assert not list(job.output_folder.rglob(".partial"))
 
 
@@ -102,16 +109,79 @@ def test_same_image_is_written_anew(job: Job, sct: Volume) -> None:
     write_result(job, sct.with_voxels(np.zeros(SHAPE, np.int16)))
     first = (job.output_folder / "images" / "synthetic-ct" / "image.mha").read_bytes()
     assert write_result(job, sct).read_bytes() != first
-    assert len(_files_below(job.output_folder)) == 2
+    assert len(_files_below(job.output_folder)) == 3
 
 
 def test_rest_of_a_killed_run_is_cleared(job: Job, sct: Volume) -> None:
-    save_image(job.output_folder / "images" / "synthetic-ct" / ".partial" / "1234-image.mha")
+    for folder in (job.output_folder, job.output_folder / "images" / "synthetic-ct"):
+        save_image(folder / ".partial" / "1234" / "image.mha")
     write_result(job, sct)
-    assert _files_below(job.output_folder) == ["images/synthetic-ct/image.mha", "results.json"]
+    assert _files_below(job.output_folder) == ["images/synthetic-ct/image.mha", "manifest.json", "results.json"]
 
 
 def test_output_that_is_a_file(job: Job, sct: Volume) -> None:
     job.output_folder.write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         write_result(job, sct)
+
+
+def test_manifest_lies_beside_the_list(job: Job, sct: Volume) -> None:
+    write_result(job, sct)
+    assert json.loads((job.output_folder / "manifest.json").read_text()) == {"cases": ["image"]}
+
+
+@pytest.mark.parametrize("name", ["results.json", "manifest.json"])
+def test_list_that_cannot_be_written_takes_the_image_with_it(job: Job, sct: Volume, name: str) -> None:
+    (job.output_folder / name / "in the way").mkdir(parents=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_result(job, sct)
+    assert _files_below(job.output_folder) == []
+    assert not (job.output_folder / "images").exists()
+    assert not (job.output_folder / ".partial").exists()
+
+
+def test_image_that_cannot_be_moved_takes_the_lists_with_it(job: Job, sct: Volume) -> None:
+    (job.output_folder / "images" / "synthetic-ct" / "image.mha" / "in the way").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"images/synthetic-ct/image\.mha: cannot be written"):
+        write_result(job, sct)
+    assert _files_below(job.output_folder) == []
+
+
+@pytest.mark.parametrize("size", [8 << 10, 64 << 10])
+def test_full_disk_leaves_nothing_and_names_the_image(job: Job, size: int) -> None:
+    noise = np.random.default_rng(0).integers(-1000, 3000, (20, 50, 50), dtype=np.int16)
+    with mounted_disk(job.output_folder, size=size):
+        with pytest.raises(DiskFullError, match=r"output/images/synthetic-ct/image\.mha: cannot be written whole"):
+            write_result(job, make_volume(noise))
+        assert list(job.output_folder.iterdir()) == []
+
+
+def test_image_folder_on_a_disk_of_its_own(job: Job, sct: Volume) -> None:
+    folder = job.output_folder / "images" / "synthetic-ct"
+    with mounted_disk(folder):
+        path = write_result(job, sct)
+        assert _files_below(job.output_folder) == ["images/synthetic-ct/image.mha", "manifest.json", "results.json"]
+        assert not list(job.output_folder.rglob(".partial"))
+        assert path.stat().st_dev == folder.stat().st_dev != job.output_folder.stat().st_dev
+        path.unlink()
+        noise = np.random.default_rng(0).integers(-1000, 3000, (20, 50, 50), dtype=np.int16)
+        with pytest.raises(DiskFullError):
+            write_result(job, make_volume(noise))
+        assert _files_below(job.output_folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_other_image_is_refused_before_the_work(job: Job) -> None:
+    save_image(job.output_folder / "images" / "synthetic-ct" / "other.mha")
+    with pytest.raises(ContractError, match="another image is in the output"):
+        prepare_output(job)
+
+
+def test_result_removes_its_own_files_and_no_others(job: Job, sct: Volume) -> None:
+    result: Result = write_whole_result(job, sct, {})
+    (job.output_folder / "other.txt").write_text("kept")
+    (job.output_folder / "results.json").write_text("written by another")
+    (job.output_folder / "manifest.json").unlink()
+    assert result.remove() == [result.sct]
+    assert _files_below(job.output_folder) == ["other.txt", "results.json"]
+    assert result.remove() == []

@@ -1,0 +1,149 @@
+"""Where weights are sought, and which of a folder's models a case gets (routes.json)."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthct.anatomy import Region, Task
+from synthct.errors import WeightsError
+
+__all__ = [
+    "CARD_NAME",
+    "MODEL_VARIABLE",
+    "PLATFORM_FOLDERS",
+    "ROUTES_NAME",
+    "Routes",
+    "find_folder",
+    "read_model_json",
+    "read_routes",
+]
+
+CARD_NAME = "model.json"
+ROUTES_NAME = "routes.json"
+MODEL_VARIABLE = "MODEL_DIR"
+PLATFORM_FOLDERS = (Path("/opt/ml/model"), Path("/opt/algorithm/resources"))
+"""Where the platform unpacks a model tarball, and where the SynthRAD template kept its models (CONTRACT 2.4)."""
+JSON_LIMIT = 1 << 20
+ANY_REGION = "*"
+
+
+@dataclass(frozen=True)
+class Routes:
+    """routes.json, checked: keys such as mri/AB or mri/*, each with the name of a folder beside the file.
+
+    Attributes:
+        folder: where routes.json lies.
+        targets: folder name per key, in the file's order.
+    """
+
+    folder: Path
+    targets: dict[str, str]
+
+    def folders(self) -> list[Path]:
+        """Every model folder that a route leads to, once each, in the file's order."""
+        return [self.folder / name for name in dict.fromkeys(self.targets.values())]
+
+    def lead(self, task: Task | None, region: Region | None) -> Path:
+        """Lead a (task, region) pair to its model folder: its own route, then its task's `*`.
+
+        An unknown region never stops a run (CONTRACT 1.2): without a `*` it gets the task's first
+        model, with a warning.
+
+        Raises:
+            WeightsError: no route leads anywhere.
+        """
+        path = self.folder / ROUTES_NAME
+        key = f"{task or '*'}/{region.value if region else ANY_REGION}"
+        target = self.targets.get(key, self.targets.get(f"{task}/{ANY_REGION}"))
+        if target is None and region is None:
+            target = next((value for name, value in self.targets.items() if name.startswith(f"{task}/")), None)
+            if target is not None:
+                warnings.warn(f"{path}: the region is unknown; falling back to {target}", stacklevel=3)
+        if target is None:
+            raise WeightsError(f"{path}: leads nowhere for '{key}'; expected an entry 'mri/AB' that names a folder")
+        return self.folder / target
+
+
+def read_routes(folder: Path) -> Routes | None:
+    """Read and check a folder's routes.json; None where there is none.
+
+    Raises:
+        WeightsError: it is no object of routes, a key names no task or region, or stands twice, or a target is no name
+            of a folder or leads out of `folder`.
+    """
+    path = folder / ROUTES_NAME
+    if not path.is_file():
+        return None
+    pairs = read_model_json(path, as_pairs=True)
+    if not isinstance(pairs, _Pairs) or not pairs:
+        raise WeightsError(f"{path}: holds no routes; expected an object such as {{'mri/AB': 'abdomen'}}")
+    targets: dict[str, str] = {}
+    for key, target in pairs:
+        task, _, region = key.partition("/")
+        if task not in tuple(Task) or region not in (ANY_REGION, *Region):
+            raise WeightsError(
+                f"{path}: '{key}' is no route; expected TASK/REGION of {', '.join(Task)} and "
+                f"{', '.join(Region)} or {ANY_REGION}"
+            )
+        if key in targets:
+            raise WeightsError(f"{path}: '{key}' stands twice; expected one folder per route")
+        if not isinstance(target, str) or not target:
+            raise WeightsError(f"{path}: '{key}' leads to {json.dumps(target)[:40]}; expected the name of a folder")
+        try:
+            inside = (folder / target).resolve().is_relative_to(folder.resolve())
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path}: '{key}' leads to {target[:40]!r}, which names no folder ({error})") from error
+        if not inside:
+            raise WeightsError(f"{path}: '{key}' leads to {target}, outside the model folder")
+        targets[key] = target
+    return Routes(folder, targets)
+
+
+def find_folder(model: Path | None) -> Path | None:
+    """Find the user's model folder: `--model`, $MODEL_DIR, then the platform's; None where there is none.
+
+    A folder that was named is returned whatever it holds; the platform's count only where they hold a model.
+
+    Raises:
+        WeightsError: the platform's folder holds something that is no model: an upload that was packed wrongly must
+            not fall back to starters.
+    """
+    if model is not None:
+        return model
+    if named := os.environ.get(MODEL_VARIABLE, "").strip():
+        return Path(named)
+    upload = PLATFORM_FOLDERS[0]
+    if upload.is_dir() and any(upload.iterdir()) and not _holds_model(upload):
+        first = sorted(path.name for path in upload.iterdir())[0]
+        raise WeightsError(
+            f"{upload}: holds {first}, but neither {CARD_NAME} nor {ROUTES_NAME}; expected them at the tarball's top"
+        )
+    return next((path for path in PLATFORM_FOLDERS if _holds_model(path)), None)
+
+
+def read_model_json(path: Path, *, as_pairs: bool = False) -> Any:  # noqa: ANN401
+    """Read a JSON file of a model folder; with `as_pairs` objects are lists of pairs, so that a doubled key shows.
+
+    Raises:
+        WeightsError: it is missing or no JSON.
+    """
+    try:
+        with path.open("rb") as stream:
+            return json.loads(stream.read(JSON_LIMIT), object_pairs_hook=_Pairs if as_pairs else None)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file; expected a model folder with {CARD_NAME}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it stands in the file."""
+
+
+def _holds_model(path: Path) -> bool:
+    return (path / CARD_NAME).is_file() or (path / ROUTES_NAME).is_file()
