@@ -72,7 +72,7 @@ if [ -n "$with_image" ]; then
     files+=("$stem.tar.gz")
 fi
 if [ -n "$model" ]; then pack "$model" "$stem-model.tar.gz" "${model_files[@]}"; files+=("$stem-model.tar.gz"); fi
-if [ -n "$ground_truth" ]; then pack "$ground_truth" "$stem-ground-truth.tar.gz"; files+=("$stem-ground-truth.tar.gz"); fi
+if [ -n "$ground_truth" ]; then pack "$ground_truth" "$stem-ground-truth.tar.gz" ! -name ground_truth.tar.gz; files+=("$stem-ground-truth.tar.gz"); fi
 (cd "$partial" && sha256sum "${files[@]}" > "$stem.sha256")
 for file in "${files[@]}" "$stem.sha256"; do mv "$partial/$file" "$output/$file"; done
 

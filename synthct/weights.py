@@ -107,8 +107,11 @@ def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
     weights = path / WEIGHTS_NAME
     if not weights.is_file():
         raise WeightsError(f"{weights}: no such file; expected the tensors that {CARD_NAME} declares")
-    _require_safetensors(weights)
-    found = file_sha256(weights)
+    try:
+        _require_safetensors(weights)
+        found = file_sha256(weights)
+    except OSError as error:
+        raise WeightsError(f"{weights}: cannot be read ({error.strerror}); expected a readable file") from error
     if found != card.sha256:
         raise WeightsError(f"{weights}: sha256 is {found[:16]}..., {CARD_NAME} declares {card.sha256[:16]}...")
     return ModelFolder(path, card)
@@ -162,7 +165,10 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], *, half: bool, **ca
             for name, tensor in tensors.items()
         }
     with staged_file(path / WEIGHTS_NAME) as staged:
+        staged.touch()
+        mode = staged.stat().st_mode
         save_file(stored, str(staged))
+        staged.chmod(mode)  # safetensors lets only the owner read it; a container runs as another user
     model_card = ModelCard(sha256=file_sha256(path / WEIGHTS_NAME), **card)
     write_text(path / CARD_NAME, model_card.model_dump_json(indent=2) + "\n")
     return ModelFolder(path, model_card)

@@ -89,8 +89,8 @@ class AlgorithmRunner:
 
 
 def _report(done: int, total: int) -> None:
-    """A plain progress line at every tenth of the windows: the platform keeps the last 500 lines only."""
-    if total >= 10 and done * 10 // total > (done - 1) * 10 // total:
+    """A plain progress line at the first window and every tenth of them: the platform keeps the last 500 lines only."""
+    if done == 1 or done * 10 // total > (done - 1) * 10 // total:
         say(f"window {done} of {total}")
 
 

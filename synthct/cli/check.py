@@ -50,6 +50,9 @@ def check(
     skip_largest: Annotated[
         bool, typer.Option("--skip-largest", help="Leave out the case of 512 x 512 x 200.")
     ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="An algorithm's plain case and failures only: no odd and no largest case.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep inputs and outputs of all runs here.")] = None,
 ) -> None:
@@ -78,6 +81,7 @@ def check(
         budget=budget if budget is not None else BUDGETS[kind],
         memory=parse_memory(memory if memory is not None else MEMORIES[kind]),
         gpus=gpus,
+        quick=quick,
         with_largest=not skip_largest,
         keep=keep,
     )

@@ -35,3 +35,9 @@ def routed_image(engine: None) -> str:
 def evaluation_image(engine: None) -> str:
     """The evaluation as an exec image."""
     return build_image("synthct-test/evaluation:exec", "evaluation")
+
+
+@pytest.fixture(scope="session")
+def evaluation_invoke_image(engine: None) -> str:
+    """The evaluation as an invoke image."""
+    return build_image("synthct-test/evaluation:invoke", "evaluation", "--api", "invoke")

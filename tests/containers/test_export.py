@@ -125,6 +125,19 @@ def test_checksums_and_steps(exported: Path) -> None:
 
 
 @pytest.mark.container
+def test_a_ground_truth_is_packed_whole_but_for_its_own_tarball(exported: Path, lookup_image: str) -> None:
+    truth = exported / "truth"
+    for name in ("ct/1ABA001.mha", "mask/1ABA001.mha", "evaluation.json", "weights/model.bin", "ground_truth.tar.gz"):
+        (truth / name).parent.mkdir(parents=True, exist_ok=True)
+        (truth / name).write_text(name)
+    result = export(lookup_image, "--no-image", "--ground-truth", truth, "--output", exported / "truth-dist")
+    assert result.returncode == 0, result.stderr
+    found = members(exported / "truth-dist" / "lookup-table-ground-truth.tar.gz")
+    expected = ["ct/1ABA001.mha", "evaluation.json", "mask/1ABA001.mha", "weights/model.bin"]
+    assert [name.removeprefix("./") for name in found] == expected
+
+
+@pytest.mark.container
 def test_the_same_folder_gives_the_same_model_tarball(exported: Path, lookup_image: str) -> None:
     """The platform refuses a file that it has already, so an unchanged model must not look new, nor a new one old."""
     again = export(lookup_image, "--no-image", "--model", exported / "model", "--output", exported / "again")

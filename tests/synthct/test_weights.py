@@ -42,6 +42,14 @@ def test_saved_model_opens(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["model.json", "weights.safetensors"]
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_card(tmp_path: Path) -> None:
+    """A container runs as another user than the one who trained."""
+    folder = _model(tmp_path / "m").path
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    (tmp_path / "new").touch()
+    assert modes == {(tmp_path / "new").stat().st_mode & 0o777}
+
+
 def test_sha256_of_known_content(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

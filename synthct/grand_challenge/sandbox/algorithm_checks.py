@@ -38,6 +38,7 @@ class AlgorithmChecks:
         region: which body they show.
         work: folder for inputs and outputs, one below it for each run.
         keep: leave those there.
+        quick: leave out every case but the plain one, and the two that must fail.
         with_largest: run the largest case too.
         say: called with one line before each run.
     """
@@ -48,6 +49,7 @@ class AlgorithmChecks:
     region: Region
     work: Path
     keep: bool
+    quick: bool
     with_largest: bool
     say: Say
 
@@ -58,7 +60,7 @@ class AlgorithmChecks:
             self._skip_all("the plain case failed")
             return None
         rest = strict if self._plain("run.strict", strict) else platform
-        for name in CASE_NAMES:
+        for name in self._odd_cases():
             self._case(name, rest)
         for rule in ("failure.empty-input", "failure.corrupt-image"):
             self._failure(rule, rest)
@@ -72,16 +74,25 @@ class AlgorithmChecks:
             if not self._healthy(server) or not self._plain("run.strict", server):
                 self._skip_all("the plain case failed in the strict phase")
                 return None
-            for name in CASE_NAMES:
-                self._case(name, server)
+            for name in self._odd_cases():
+                if self._still_serves(server, f"case.{name}"):
+                    self._case(name, server)
             for rule in ("failure.empty-input", "failure.corrupt-image"):
-                self._failure(rule, server)
-                result = self._run(PLAIN, server, f"after {rule.partition('.')[2]}")[0]
-                self.findings.judge("invoke.survives", result.outcome, rule, kept=result.succeeded)
-                self._clear(result)
-            largest = self._largest(server)
+                if self._still_serves(server, rule):
+                    self._failure(rule, server)
+                    result = self._run(PLAIN, server, f"after {rule.partition('.')[2]}")[0]
+                    self.findings.judge("invoke.survives", result.outcome, rule, kept=result.succeeded)
+                    self._clear(result)
+            largest = self._largest(server) if self._still_serves(server, "case.largest") else None
             self._stop(server)
         return largest
+
+    def _odd_cases(self) -> tuple[str, ...]:
+        if not self.quick:
+            return CASE_NAMES
+        for name in CASE_NAMES:
+            self.findings.skipped(f"case.{name}", "--quick")
+        return ()
 
     def _serve_platform(self) -> bool:
         with InvokeServer(self.stage, Phase.PLATFORM) as server:
@@ -91,6 +102,11 @@ class AlgorithmChecks:
             self._stop(server)
             self._judge_writes(server.written, f"plain, {server.phase}")
         return True
+
+    def _still_serves(self, server: InvokeServer, rule: str) -> bool:
+        if server.problem is not None:
+            self.findings.skipped(rule, server.problem)
+        return server.problem is None
 
     def _healthy(self, server: InvokeServer) -> bool:
         self.say(f"starting the server, {server.phase}")
@@ -141,8 +157,8 @@ class AlgorithmChecks:
         self._clear(result)
 
     def _largest(self, runner: Runner) -> LargestCase | None:
-        if not self.with_largest:
-            self.findings.skipped("case.largest", "--skip-largest")
+        if self.quick or not self.with_largest:
+            self.findings.skipped("case.largest", "--quick" if self.quick else "--skip-largest")
             return None
         result, grid = self._run(LARGEST, runner)
         limits = self.stage.limits

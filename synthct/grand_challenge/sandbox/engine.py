@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "describe_image", "engine_errors", "find_image", "has_gpu", "loaded_image", "read_passwd"]
 
-TIMEOUT = 120
-"""Seconds that one call of the engine's interface may take; waiting for a run has its own limit."""
+ANSWER_LIMIT = 20
+"""Seconds in which an engine must show that it is there."""
+CALL_LIMIT = 1800
+"""Seconds that a later call may be silent: loading a tarball of 10 GB is. Waiting for a run has its own limit."""
 PASSWD_LIMIT = 1 << 20
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
@@ -39,8 +41,9 @@ def connect() -> DockerClient:
         ) from error
     host = os.environ.get("DOCKER_HOST", DEFAULT_HOST)
     try:
-        client = from_env(timeout=TIMEOUT)
+        client = from_env(timeout=ANSWER_LIMIT)
         client.ping()
+        client.api.timeout = CALL_LIMIT
     except (DockerException, OSError, ValueError) as error:
         reason = str(error).replace("Error while fetching server API version: ", "")
         raise UsageError(f"{host}: no container engine answers ({reason}); expected one that runs") from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["GIBIBYTE", "SMALLEST_MEMORY", "Phase", "parse_memory", "run_flags"]
-
 from synthct.errors import UsageError
+
+__all__ = ["GIBIBYTE", "SMALLEST_MEMORY", "Phase", "parse_memory", "run_flags"]
 
 GIBIBYTE = 1 << 30
 SMALLEST_MEMORY = 2 * GIBIBYTE

@@ -24,6 +24,7 @@ START_BUDGET = 300.0
 CALL_LIMIT = 10.0
 STOP_LIMIT = 5.0
 PAUSE = 0.3
+ENDING = 3.0
 CREATED = 201
 
 
@@ -50,7 +51,9 @@ class InvokeServer:
 
         try:
             name = f"synthct-check-{uuid.uuid4().hex}"
-            network = self._stage.client.networks.create(name, driver="bridge", internal=True)
+            network = self._stage.client.networks.create(
+                name, driver="bridge", internal=True, labels=self._stage.labels
+            )
             self._stack.callback(network.remove)
             walls = self._stack.enter_context(self._stage.walls(None))
             container = self._stage.container(self.phase, walls, network=name, writable=True)
@@ -109,6 +112,8 @@ class InvokeServer:
             except (OSError, http.client.HTTPException) as error:
                 outcome = f"/invoke got no answer ({error or type(error).__name__})"
         seconds = time.monotonic() - started
+        if status == 0:
+            self._wait_for_end()
         log = read_log(self._container, output.with_name(STDERR))
         self._note_end()
         if status != CREATED and log.last_line:
@@ -152,6 +157,13 @@ class InvokeServer:
             return response.status
         finally:
             connection.close()
+
+    def _wait_for_end(self) -> None:
+        """Give a server that broke the connection the time to end, so that its end is seen."""
+        deadline = time.monotonic() + ENDING
+        while self.problem is None and time.monotonic() < deadline:
+            self._note_end()
+            time.sleep(PAUSE)
 
     def _note_end(self) -> None:
         """Note it where the server is no longer there."""

@@ -58,6 +58,7 @@ class CheckOptions:
     budget: float
     memory: int
     gpus: Literal["auto", "none", "all"]
+    quick: bool
     with_largest: bool
     keep: Path | None
 
@@ -165,7 +166,9 @@ class _Session:
         self.say(f"{'GPU' if limits.gpu else 'no GPU'}, {self.api}, cases of task {task}, region {region.value}")
         with Stage(self.client, self.image, limits, volumes=self.facts.volumes, model=options.model) as stage:
             keep = options.keep is not None
-            checks = AlgorithmChecks(stage, self.findings, task, region, work, keep, options.with_largest, self.say)
+            checks = AlgorithmChecks(
+                stage, self.findings, task, region, work, keep, options.quick, options.with_largest, self.say
+            )
             return checks.run_invoke() if self.api == "invoke" else checks.run_exec()
 
     def _run_evaluation(self, limits: Limits, work: Path) -> None:

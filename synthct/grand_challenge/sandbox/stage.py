@@ -25,6 +25,7 @@ GROUND_TRUTH = f"{DATA}/ground_truth"
 CURRENT = "input"
 """Name in DATA of a link to the folder of the run; /input is a link to it."""
 LABEL = "synthct-check"
+"""Label of everything made in the engine; its value is the id of the image under test."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Stage:
     ) -> None:
         self.client = client
         self.limits = limits
+        self.labels = {LABEL: str(image.id)}
         self.has_link = not any(place.rstrip("/") == "/input" for place in volumes)
         self._image = image
         self._sources = {MODEL: model, GROUND_TRUTH: ground_truth}
@@ -137,7 +139,7 @@ class Stage:
             network=network,
             network_mode=None if network else "none",
             environment={"TINI_KILL_PROCESS_GROUP": "1"},  # the platform's SIGTERM goes to the whole process group
-            labels={LABEL: ""},
+            labels=self.labels,
             **flags,
         )
         try:
@@ -147,7 +149,7 @@ class Stage:
 
     def _make_image(self) -> str:
         """The image with /input as a link and /output as a folder; its config stays as it is."""
-        container = self.client.containers.create(self._image.id, labels={LABEL: ""})
+        container = self.client.containers.create(self._image.id, labels=self.labels)
         try:
             with Parcel.pack() as (parcel, stream):
                 if self.has_link:
@@ -186,7 +188,7 @@ class Stage:
 
     @contextmanager
     def _volume(self) -> Iterator[str]:
-        volume = self.client.volumes.create(f"synthct-check-{uuid.uuid4().hex}", labels={LABEL: ""})
+        volume = self.client.volumes.create(f"synthct-check-{uuid.uuid4().hex}", labels=self.labels)
         try:
             yield str(volume.name)
         finally:
@@ -196,7 +198,7 @@ class Stage:
     def _carrier(self, places: Mapping[str, str]) -> Iterator[Container]:
         """A container that never runs: the engine copies into its volumes."""
         mounts = [_mount(place, volume) for place, volume in places.items()]
-        carrier = self.client.containers.create(self._linked, mounts=mounts, labels={LABEL: ""})
+        carrier = self.client.containers.create(self._linked, mounts=mounts, labels=self.labels)
         try:
             yield carrier
         finally:

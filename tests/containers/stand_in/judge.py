@@ -27,13 +27,12 @@ def find_predictions() -> dict[str, Path]:
     return found
 
 
-def main() -> None:
+def run() -> None:
     predictions = find_predictions()
     cases = sorted(path.name.partition(".")[0] for path in TRUTH.iterdir())
     missing = [case for case in cases if case not in predictions]
     if missing and FAULT != "ignores-missing":
-        sys.stderr.write(f"case {missing[0]} has no prediction\n")
-        sys.exit(1)
+        raise ValueError(f"case {missing[0]} has no prediction")
     sizes = [predictions[case].stat().st_size for case in cases if case in predictions]
     mean: float | None = sum(sizes) / len(sizes)
     if FAULT == "order":
@@ -45,6 +44,14 @@ def main() -> None:
     name = "size.bytes" if FAULT == "dot" else "size"
     if FAULT != "no-file":
         (OUTPUT / "metrics.json").write_text(json.dumps({"aggregates": {name: {"mean": mean}}}))
+
+
+def main() -> None:
+    try:
+        run()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":
