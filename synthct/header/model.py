@@ -98,7 +98,7 @@ def require_below_limit(header: Header, voxel_limit: int) -> None:
     if header.voxel_bytes > voxel_limit:
         raise HeaderError(
             f"{header.path}: announces {size_text(header.size)} voxels of {header.dtype} ({header.voxel_bytes} bytes); "
-            f"expected at most {voxel_limit} bytes (--voxel-limit raises it)"
+            f"expected at most {voxel_limit} bytes (predict --voxel-limit raises it)"
         )
 
 
