@@ -12,8 +12,12 @@
 #   --certificates DIR   CA certificates (*.crt) to trust while packages are downloaded
 #   --torch-index URL    package index for torch ('' for none)
 set -euo pipefail
+export LC_ALL=C
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 fail() { echo "error: $1" >&2; exit 2; }
+[ "${BASH_VERSINFO[0]}" -ge 4 ] || fail "this is bash $BASH_VERSION; expected 4.4 or newer (macOS: brew install bash gnu-tar)"
+tar="$(command -v gtar || command -v tar)"
+[[ "$("$tar" --version 2> /dev/null)" = *GNU* ]] || fail "$tar is no GNU tar; expected one (macOS: brew install gnu-tar)"
 
 known=() # each folder of algorithms/ with an about.py
 for about in "$root"/algorithms/*/about.py; do
@@ -54,6 +58,7 @@ fi
 [ -z "$tag" ] || [ ${#names[@]} -eq 1 ] || fail "--tag $tag fits one image; got ${#names[@]}"
 for name in "${names[@]}"; do
     for part in ${name//,/ }; do
+        [ "$(tr , '\n' <<< "$name" | grep -cxF -- "$part")" = 1 ] || fail "--algorithms $name holds $part twice; expected each once"
         [ "$name" = evaluation ] || [[ " ${known[*]} " = *" $part "* ]] ||
             fail "algorithm '$part' is unknown; expected evaluation or one of: ${known[*]}"
     done
@@ -64,18 +69,17 @@ docker info > /dev/null 2>&1 || { echo "error: no Docker engine answers; start o
 version="$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")"
 revision="$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)"
 
-context() { # a tar of what the Dockerfiles copy, and nothing else; wheelhouse and certificates may lie anywhere
-    local parts
+context() { # in a subshell: a tar of what the Dockerfiles copy, and nothing else; wheelhouse and certificates may lie anywhere
     parts="$(mktemp -d)"
+    trap 'rm -r "$parts"' EXIT # of this subshell
     ln -s "$(cd "$wheelhouse" && pwd)" "$parts/wheelhouse"
     ln -s "$(cd "$certificates" && pwd)" "$parts/certificates"
-    tar -c --sort=name --owner=0 --group=0 --dereference --exclude=__pycache__ --exclude=.partial \
+    "$tar" -c --sort=name --owner=0 --group=0 --dereference --exclude=__pycache__ --exclude=.partial \
         --transform='s,^\(wheelhouse\|certificates\),docker/\1,' \
         -C "$root" pyproject.toml constraints.txt README.md LICENSE synthct algorithms evaluation \
         docker/requirements docker/install.sh docker/packages.sh docker/assemble.sh \
         docker/algorithm.Dockerfile docker/evaluation.Dockerfile \
         -C "$parts" wheelhouse certificates
-    rm -r "$parts"
 }
 
 for name in "${names[@]}"; do

@@ -9,8 +9,14 @@
 #   --no-image           the tarballs alone: new weights need no new image
 #   --output DIR         default: dist
 set -euo pipefail
+export LC_ALL=C
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 fail() { echo "error: $1" >&2; exit "${2:-2}"; }
+tar="$(command -v gtar || command -v tar)"
+[[ "$("$tar" --version 2> /dev/null)" = *GNU* ]] || fail "$tar is no GNU tar; expected one (macOS: brew install gnu-tar)"
+for tool in sha256sum gzip find sort; do
+    command -v "$tool" > /dev/null || fail "$tool was not found; expected it on the PATH (macOS: brew install coreutils)"
+done
 
 name="" model="" ground_truth="" output="dist" with_image=1
 while [ $# -gt 0 ]; do
@@ -36,12 +42,18 @@ case "$name" in
 esac
 [ -n "$with_image$model$ground_truth" ] || fail "--no-image leaves nothing to write; expected --model or --ground-truth"
 docker image inspect "$image" > /dev/null 2>&1 || fail "$image: no such image; expected ./build.sh $name to have built it" 3
-[ -z "$model" ] || [ -e "$model/model.json" ] || [ -e "$model/routes.json" ] || [ "$name" = evaluation ] ||
+label() { docker image inspect --format "{{index .Config.Labels \"$1\"}}" "$image"; }
+case "$(label org.opencontainers.image.title)" in # whose image it is
+    "synthct evaluation") kind=evaluation ;;
+    "synthct "*) kind=algorithm ;;
+    *) kind=other ;;
+esac
+[ -z "$model" ] || [ -d "$model" ] || fail "$model: no such folder; expected a model folder" 3
+[ -z "$model" ] || [ -e "$model/model.json" ] || [ -e "$model/routes.json" ] || [ $kind != algorithm ] ||
     fail "$model: holds neither model.json nor routes.json; expected a model folder" 3
 [ -z "$ground_truth" ] || { [ -d "$ground_truth/ct" ] && [ -d "$ground_truth/mask" ]; } ||
     fail "$ground_truth: holds no ct/ and mask/; expected a folder made by synthct prepare --to ground-truth" 3
 
-label() { docker image inspect --format "{{index .Config.Labels \"$1\"}}" "$image"; }
 [ "$(label synthct.base)" != "for tests" ] ||
     echo "warning: $image stands on the base for tests; build on a maintained base before you upload it" >&2
 case "$(docker image inspect --format '{{.Config.User}}' "$image")" in
@@ -50,7 +62,7 @@ esac
 [ "$(docker image inspect --format '{{.Architecture}}' "$image")" = amd64 ] || fail "$image: is not built for amd64; the platform refuses it" 6
 
 mkdir -p "$output" || fail "$output: cannot be made" 3
-stem="$(basename "${image%%:*}")"
+stem="$(basename "${image%:*}")"
 partial="$output/.partial"
 rm -rf "$partial"
 mkdir "$partial"
@@ -59,12 +71,12 @@ squeeze() { if command -v pigz > /dev/null; then pigz -n; else gzip -n; fi; }
 pack() { # folder file [find tests]: its files without a top folder, links followed, readable by every user
     local folder="$1" file="$2"
     shift 2
-    (cd "$folder" && find -L . -name .partial -prune -o -type f "$@" -print0 | LC_ALL=C sort -z |
-        tar -c --null --no-recursion --owner=0 --group=0 --mode=a+rX --dereference --files-from=-) | squeeze > "$partial/$file"
+    (cd "$folder" && find -L . -name .partial -prune -o -type f "$@" -print0 | sort -z |
+        "$tar" -c --null --no-recursion --owner=0 --group=0 --mode=a+rX --dereference --files-from=-) | squeeze > "$partial/$file"
 }
 # of a training's folder the weights and their papers, not its checkpoints
 model_files=(\( -name model.json -o -name weights.safetensors -o -name routes.json -o -name README.md \))
-[ "$name" != evaluation ] || model_files=()
+[ $kind = algorithm ] || model_files=() # other people know what theirs need
 files=()
 if [ -n "$with_image" ]; then
     echo "saving $image (minutes for a large one) ..." >&2
@@ -78,10 +90,10 @@ for file in "${files[@]}" "$stem.sha256"; do mv "$partial/$file" "$output/$file"
 
 echo
 echo "In $output:"
-for file in "${files[@]}"; do printf '  %-44s %7.1f MB\n' "$file" "$(stat -c %s "$output/$file" | awk '{print $1 / 1e6}')"; done
+for file in "${files[@]}"; do printf '  %-44s %7.1f MB\n' "$file" "$(wc -c < "$output/$file" | awk '{print $1 / 1e6}')"; done
 echo "  $stem.sha256"
 echo
-if [ "$name" = evaluation ]; then
+if [ $kind = evaluation ]; then
     echo "Upload, as an editor of the challenge:"
     echo "  1. Phase -> Evaluation methods -> Add a method: $stem.tar.gz"
     echo "  2. Phase -> Ground truths -> Upload: ${stem}-ground-truth.tar.gz${ground_truth:+ (written)}; it is unpacked to /opt/ml/input/data/ground_truth"

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 setup_venv evaluation totalsegmentator report platform dev
 # container tests are skipped only where no Docker engine answers and none may be started
-if docker/engine.sh start; then trap 'docker/engine.sh stop' EXIT; fi
+if [ "$(docker/engine.sh start || true)" = started ]; then trap 'docker/engine.sh stop' EXIT; fi
 # two processes of one thread each: most tests start short processes or use tiny networks
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH=
 python -m pytest --numprocesses "${SYNTHCT_TEST_PROCESSES:-2}" --dist loadfile "$@"

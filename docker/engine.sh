@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Docker engine for builds and tests, where there is none and this machine allows one (Debian, root).
 #
-#   docker/engine.sh start    uses the engine that answers; else installs docker.io and starts dockerd in the background
+#   docker/engine.sh start    uses the engine that answers; else installs docker.io, starts dockerd in the background and says "started"
 #   docker/engine.sh stop     stops the engine that `start` started; others are left alone
 set -euo pipefail
 state="${SYNTHCT_ENGINE_STATE:-/run/synthct-engine}"
@@ -21,7 +21,7 @@ start() {
     setsid dockerd > "$state/log" 2>&1 < /dev/null &
     echo $! > "$state/pid"
     for _ in $(seq 60); do
-        if docker info > /dev/null 2>&1; then return 0; fi
+        if docker info > /dev/null 2>&1; then echo started; return 0; fi
         kill -0 "$(cat "$state/pid")" 2> /dev/null || break
         sleep 1
     done
@@ -32,7 +32,10 @@ start() {
 
 stop() {
     if [ -e "$state/pid" ]; then
-        kill "$(cat "$state/pid")" 2> /dev/null || true
+        local pid
+        pid="$(cat "$state/pid")"
+        # a number that was given to another process since is left alone
+        if [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = dockerd ]; then kill "$pid"; fi
         rm -rf "$state"
     fi
 }

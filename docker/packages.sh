@@ -4,7 +4,7 @@ export PIP_FIND_LINKS=/build/wheelhouse PIP_CONSTRAINT=/build/constraints.txt
 [ "${OFFLINE:-0}" = 0 ] || export PIP_NO_INDEX=1
 bundle=/etc/ssl/certs/ca-certificates.crt
 if ls certificates/*.crt > /dev/null 2>&1; then
-    cat "$bundle" certificates/*.crt > /build/ca.crt
+    cat "$bundle" certificates/*.crt > /build/ca.crt 2> /dev/null || cat certificates/*.crt > /build/ca.crt
     bundle=/build/ca.crt
 fi
 [ ! -e "$bundle" ] || export PIP_CERT="$bundle"

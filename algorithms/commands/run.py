@@ -64,10 +64,10 @@ class AlgorithmRunner:
             _free_memory()
 
     def _translate(self, job: Job) -> None:
+        prepare_output(job)
         runtime = self._make_runtime()
         name = runtime.choose(job.files).card.algorithm
         case = load_case(job.files, with_reference=False)
-        prepare_output(job)
         say(f"{name}: case {case.id}, {case.task}, region {case.region or 'unknown'}, on {runtime.device}")
         prediction = runtime.predict(case, job.files, advance=_report)
         self._last = write_result(job, prediction.volume, runtime.manifest())

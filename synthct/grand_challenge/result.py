@@ -48,7 +48,9 @@ class Result:
 
 
 def prepare_output(job: Job) -> None:
-    """Clear what a killed run left, and refuse an image that is not this run's (CONTRACT 1.3: exactly one).
+    """Clear what a killed run left and what an earlier run made of the same input, which must not pass for this one's.
+
+    An image of another input is refused, not removed (CONTRACT 1.3: exactly one).
 
     Raises:
         ContractError: another image lies below /output/images.
@@ -62,6 +64,11 @@ def prepare_output(job: Job) -> None:
     others = [other for other in images_below(images) if other != _sct_path(job)]
     if others:
         raise ContractError(f"{others[0]}: another image is in the output; expected an empty {images}")
+    for path in (_sct_path(job), job.output_folder / RESULTS_NAME, job.output_folder / MANIFEST_NAME):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
 
 
 def write_result(job: Job, sct: Volume, manifest: Mapping[str, Any]) -> Result:

@@ -40,6 +40,7 @@ def shell(image: str, command: str) -> str:
         (("lookup-table", "--api", "rest"), ("--api rest", "exec or invoke")),
         (("--algorithms", "lookup-table,pix2pix-pelvis"), ("--tag",)),
         (("--algorithms", "lookup-table,nothing", "--tag", "x"), ("nothing",)),
+        (("--algorithms", "lookup-table,lookup-table", "--tag", "x"), ("lookup-table twice",)),
         (("--algorithms", "lookup-table", "evaluation", "--tag", "x"), ("exclude",)),
         (("lookup-table", "evaluation", "--tag", "x"), ("--tag x", "2")),
         (("lookup-table", "--wheelhouse", "/no/such/folder"), ("/no/such/folder",)),

@@ -77,6 +77,21 @@ def test_an_image_that_runs_as_root_is_not_exported(lookup_image: str, tmp_path:
     assert "runs as root" in result.stderr
 
 
+@pytest.mark.container
+def test_somebody_elses_model_is_packed_whole(lookup_image: str, tmp_path: Path) -> None:
+    """Which files another image needs is not for us to know."""
+    tag = "synthct-test/stranger:exec"
+    lines = f'FROM {lookup_image}\nLABEL org.opencontainers.image.title="their own"\n'
+    subprocess.run(["docker", "build", "--tag", tag, "-"], input=lines.encode(), capture_output=True, check=True)
+    (tmp_path / "model").mkdir()
+    for name in ("model.json", "network.pth", "plans.json"):
+        (tmp_path / "model" / name).write_text(name)
+    result = export(tag, "--no-image", "--model", tmp_path / "model", "--output", tmp_path / "dist")
+    assert result.returncode == 0, result.stderr
+    found = members(tmp_path / "dist" / "stranger-model.tar.gz")
+    assert [name.removeprefix("./") for name in found] == ["model.json", "network.pth", "plans.json"]
+
+
 @pytest.fixture(scope="module")
 def exported(lookup_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Image and weights of the yardstick, beside what a training leaves in a run's folder."""
@@ -149,7 +164,10 @@ def test_the_same_folder_gives_the_same_model_tarball(exported: Path, lookup_ima
 
 @pytest.fixture(scope="module")
 def second_engine(exported: Path) -> Iterator[str]:
-    """An empty engine of its own: another data root, another socket, no network."""
+    """An empty engine of its own: another data root and socket, and a network of its own.
+
+    In the first one's network, dockerd without a bridge takes the first one's bridge away.
+    """
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("a second engine needs root and dockerd on this machine")
     root = exported / "second-engine"
@@ -158,7 +176,9 @@ def second_engine(exported: Path) -> Iterator[str]:
     places = [f"--data-root={root}/data", f"--exec-root={root}/exec", f"--pidfile={root}/pid", f"--host={socket}"]
     with (root / "log").open("wb") as log:
         server = subprocess.Popen(
-            ["dockerd", *places, "--bridge=none", "--iptables=false", "--ip6tables=false"], stdout=log, stderr=log
+            ["unshare", "--net", "dockerd", *places, "--bridge=none", "--iptables=false", "--ip6tables=false"],
+            stdout=log,
+            stderr=log,
         )
         try:
             for _ in range(60):
@@ -203,6 +223,20 @@ def test_engine_script_uses_the_engine_that_answers() -> None:
         pytest.skip("no Docker engine answers (docker/engine.sh start)")
     result = subprocess.run([ROOT / "docker" / "engine.sh", "start"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_engine_script_leaves_a_process_alone_that_it_did_not_start(tmp_path: Path) -> None:
+    """A number in an old file may belong to another process by now."""
+    other = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "pid").write_text(str(other.pid))
+    try:
+        command = [ROOT / "docker" / "engine.sh", "stop"]
+        subprocess.run(command, env={**os.environ, "SYNTHCT_ENGINE_STATE": str(tmp_path)}, check=True)
+        assert other.poll() is None
+        assert not (tmp_path / "pid").exists()
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_engine_script_says_how_to_call_it() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NoReturn
+from typing import IO, Any, NoReturn
 
 from synthct.errors import ContractError
 from synthct.grand_challenge.sandbox.findings import Findings
@@ -20,8 +22,9 @@ JSON_LIMIT = 4 << 20
 """Longest JSON file that is read; a config has some kilobytes."""
 KEPT_LIMIT = 64 << 20
 """How much of an archive's small files is kept in memory, in bytes."""
-_Packing = Literal["r|", "r|gz", "r|xz"]
-MAGIC: dict[bytes, _Packing] = {b"\x1f\x8b": "r|gz", b"\xfd7zXZ\x00": "r|xz"}
+UNPACKERS: dict[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+"""By the first bytes. Unlike tarfile's own, these read files of several members (bgzip, cat a.gz b.gz)."""
+CHUNK = 1 << 20
 MANIFEST = "manifest.json"
 
 
@@ -77,12 +80,20 @@ def _small_files(path: Path) -> dict[str, bytes]:
     """The archive's files that may be JSON; going over all of them proves that it is whole."""
     with path.open("rb") as raw:
         head = raw.read(262)
-    packing: _Packing = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "r|")
-    if packing == "r|" and head[257:262] != b"ustar":
+    unpacker = next((opener for magic, opener in UNPACKERS.items() if head.startswith(magic)), None)
+    if unpacker is None and head[257:262] != b"ustar":
         raise ContractError("is neither a tar, nor packed by gzip or xz")
+    with unpacker(path) if unpacker is not None else path.open("rb") as stream:
+        kept = _read_json_files(stream)
+        while stream.read(CHUNK):  # a tar ends before its packing does, which closes with a checksum
+            pass
+    return kept
+
+
+def _read_json_files(packed: IO[bytes]) -> dict[str, bytes]:
     kept: dict[str, bytes] = {}
     room = KEPT_LIMIT
-    with tarfile.open(path, packing) as archive:
+    with tarfile.open(fileobj=packed, mode="r|") as archive:
         for member in archive:
             name = PurePosixPath(member.name).as_posix()
             is_json = name.endswith(".json") or name.startswith("blobs/sha256/")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from synthct.errors import InputError, UsageError
@@ -22,7 +22,9 @@ ANSWER_LIMIT = 20
 """Seconds in which an engine must show that it is there."""
 CALL_LIMIT = 1800
 """Seconds that a later call may be silent: loading a tarball of 10 GB is. Waiting for a run has its own limit."""
+PASSWD = "/etc/passwd"
 PASSWD_LIMIT = 1 << 20
+LINKS_LIMIT = 8
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
@@ -118,24 +120,33 @@ def loaded_image(client: DockerClient, path: Path, archive: ImageArchive) -> Ite
 
 
 def read_passwd(client: DockerClient, image: Image) -> str | None:
-    """Read an image's /etc/passwd without running it; None where it has none."""
-    import io
-    import tarfile
-
+    """Read an image's /etc/passwd without running it, links inside the image followed; None where it has none."""
     from docker.errors import NotFound
 
     container = client.containers.create(image.id, command=["-"])
     try:
-        chunks, about = container.get_archive("/etc/passwd")
-        if about.get("linkTarget") or about.get("size", 0) > PASSWD_LIMIT:
-            return None
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            content = archive.extractfile("passwd")
-            return content.read().decode("utf-8", errors="replace") if content is not None else None
+        path = PurePosixPath(PASSWD)
+        for _ in range(LINKS_LIMIT):
+            chunks, about = container.get_archive(str(path))
+            if not about.get("linkTarget"):
+                return _only_file(chunks) if about.get("size", 0) <= PASSWD_LIMIT else None
+            path = path.parent / about["linkTarget"]
     except NotFound:
         return None
     finally:
         container.remove(force=True, v=True)
+    return None
+
+
+def _only_file(chunks: Iterable[bytes]) -> str | None:
+    """The text of the file that a tar stream holds; None where it holds something else."""
+    import io
+    import tarfile
+
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        member = archive.next()
+        content = archive.extractfile(member) if member is not None and member.isreg() else None
+        return content.read().decode("utf-8", errors="replace") if content is not None else None
 
 
 def _id_of_tag(client: DockerClient, tag: str) -> str | None:

@@ -17,6 +17,7 @@ from synthct.grand_challenge.sandbox.invoke import InvokeServer
 from synthct.grand_challenge.sandbox.metrics_checks import check_metrics, same_numbers
 from synthct.grand_challenge.sandbox.runs import ExecRunner, Runner, RunResult
 from synthct.grand_challenge.sandbox.stage import Stage
+from synthct.grand_challenge.sandbox.verdict import Verdict
 
 __all__ = ["EvaluationChecks"]
 
@@ -88,11 +89,7 @@ class EvaluationChecks:
         return metrics
 
     def _variants(self, metrics: dict[str, Any], runner: Runner) -> None:
-        """The flat phase, another order of the jobs, and one job less."""
-        result = self._run("flat", runner, partial(write_flat_phase, self.predictions))
-        if check_run("evaluation.flat", result, f"flat, {runner.phase}", self.findings):
-            check_metrics(result.output, f"flat, {runner.phase}", self.findings)
-        self._clear(result)
+        """Another order of the jobs, one job less, and the flat phase, which may fail and so comes last."""
         names = sorted(self.predictions)
         result = self._run("order", runner, partial(write_algorithm_phase, self.predictions, order=names[::-1]))
         self._judge_order(result, metrics, f"reversed, {runner.phase}")
@@ -103,6 +100,23 @@ class EvaluationChecks:
         kept = not result.succeeded or said
         self.findings.judge("evaluation.missing", found, f"without {names[0]}, {runner.phase}", kept=kept)
         self._clear(result)
+        result = self._run("flat", runner, partial(write_flat_phase, self.predictions))
+        self._judge_flat(result, f"flat, {runner.phase}")
+        self._clear(result)
+
+    def _judge_flat(self, result: RunResult, case: str) -> None:
+        """An evaluation of an algorithm phase never meets a flat folder: to fail there is no fault."""
+        reason = result.outcome
+        if result.succeeded:
+            alone = Findings()
+            check_metrics(result.output, case, alone)
+            wrong = [finding.found for finding in alone.all() if finding.verdict is not Verdict.PASS]
+            if not wrong:
+                check_run("evaluation.flat", result, case, self.findings)
+                return
+            reason = wrong[0]
+        words = f"does not score a flat folder; only a prediction phase needs it ({reason})"
+        self.findings.skipped("evaluation.flat", words, case)
 
     def _judge_order(self, result: RunResult, before: dict[str, Any], case: str) -> None:
         if not check_run("evaluation.order", result, case, self.findings):

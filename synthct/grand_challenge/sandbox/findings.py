@@ -46,6 +46,16 @@ class Findings:
 
     def __init__(self) -> None:
         self._all: list[Finding] = []
+        self._refuses = True
+
+    def without_refusals(self) -> Findings:
+        """Return a view that gathers into this one, and calls a fault what would be a refusal.
+
+        It is for what the platform never sees, so that it cannot refuse it.
+        """
+        view = Findings()
+        view._all, view._refuses = self._all, False
+        return view
 
     def passed(self, rule: str, found: str, case: str | None = None) -> None:
         """Note that a rule is kept."""
@@ -53,7 +63,8 @@ class Findings:
 
     def broken(self, rule: str, found: str, case: str | None = None) -> None:
         """Note that a rule is broken: a fault or a refusal, as the rule says."""
-        self._add(rule, RULES[rule].broken, found, case)
+        verdict = RULES[rule].broken
+        self._add(rule, verdict if self._refuses else Verdict.FAIL, found, case)
 
     def skipped(self, rule: str, found: str, case: str | None = None) -> None:
         """Note that a rule could not be looked at, and why."""
@@ -82,7 +93,10 @@ class Findings:
     def _add(self, rule: str, verdict: Verdict, found: str, case: str | None) -> None:
         if rule not in RULES:
             raise KeyError(rule)
-        self._all.append(Finding(rule, verdict, " ".join(found.split()), case))
+        line = " ".join(found.split())
+        # A file's name need not be UTF-8; what is found must be, or it could not be printed.
+        printable = line.encode("utf-8", "backslashreplace").decode("utf-8")
+        self._all.append(Finding(rule, verdict, printable, case))
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,24 @@ OUTSIDE = (-1000, -1024)
 SHOWN = 3
 
 
-def check_output(output: Output, grid: CaseGrid, case: str, findings: Findings) -> None:
-    """Judge the one image and the files around it."""
+def check_output(output: Output, grid: CaseGrid, case: str, findings: Findings, *, is_local: bool = False) -> None:
+    """Judge the one image and the files around it.
+
+    Args:
+        output: what the run left.
+        grid: what its image is judged by.
+        case: for the findings.
+        findings: where the verdicts go.
+        is_local: the case is one that the platform never hands over, so that nothing of it can be refused there.
+    """
+    if is_local:
+        findings = findings.without_refusals()
     _check_entries(output, case, findings)
     path = _single_image(output, case, findings)
     if path is None:
         return
     try:
-        volume = read_volume(output.folder / path)
+        volume = read_volume(output.folder / _linked_file(path, output))
     except InputError as error:
         findings.broken("output.decodable", str(error).replace(f"{output.folder}/", "/output/"), case)
         return
@@ -58,33 +68,44 @@ def _check_entries(output: Output, case: str, findings: Findings) -> None:
 
 def _may_stay(entry: Entry, output: Output) -> bool:
     """A link is fine where it leads to a file of /output: its content is uploaded."""
-    if entry.kind != "link":
-        return True
-    target = PurePosixPath("/output", entry.path.parent, entry.target)
+    return entry.kind != "link" or _target(entry) in {other.path for other in output.entries if other.kind == "file"}
+
+
+def _target(link: Entry) -> PurePosixPath | None:
+    """Where a link leads, relative to /output; None where that is outside."""
     parts: list[str] = []
-    for part in target.parts[1:]:
+    for part in PurePosixPath("/output", link.path.parent, link.target).parts[1:]:
         if part != "..":
             parts.append(part)
         elif parts:
             parts.pop()
     place = PurePosixPath("/", *parts)
-    if not place.is_relative_to("/output"):
-        return False
-    files = {other.path for other in output.entries if other.kind == "file"}
-    return place.relative_to("/output") in files
+    return place.relative_to("/output") if place.is_relative_to("/output") else None
+
+
+def _linked_file(path: PurePosixPath, output: Output) -> PurePosixPath:
+    """The file that holds an image's content: itself, or where a link of that name leads."""
+    entry = next(entry for entry in output.entries if entry.path == path)
+    return (_target(entry) if entry.kind == "link" else None) or path
 
 
 def _single_image(output: Output, case: str, findings: Findings) -> PurePosixPath | None:
+    """The sCT. Images of other sockets, and files that the platform does not read, are none too many."""
     images = [entry.path for entry in left_images(output)]
     in_place = [path for path in images if path.is_relative_to(SCT_FOLDER)]
-    names = ", ".join(str(path) for path in images[:SHOWN]) or "none"
-    if len(images) != 1 or len(in_place) != 1:
-        findings.broken("output.one-image", f"{len(images)} images: {names}", case)
+    taken = [path for path in in_place if path.name.casefold().endswith(TAKEN)]
+    found = taken or in_place
+    names = ", ".join(str(path) for path in found[:SHOWN]) or "none"
+    beside = ", ".join(str(path) for path in images if path not in found)
+    words = f"{names} (beside it {beside})" if beside else names
+    if len(found) != 1:
+        findings.broken("output.one-image", f"{len(found)} images: {words}", case)
         return None
-    findings.passed("output.one-image", names, case)
-    suffix = "".join(in_place[0].suffixes[-2:]) if in_place[0].name.endswith(".gz") else in_place[0].suffix
-    findings.judge("output.format", suffix, case, kept=in_place[0].name.casefold().endswith(TAKEN))
-    return in_place[0]
+    findings.passed("output.one-image", words, case)
+    path = found[0]
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    findings.judge("output.format", suffix, case, kept=bool(taken))
+    return path
 
 
 def _check_mask(volume: Volume, grid: CaseGrid, case: str, findings: Findings) -> None:

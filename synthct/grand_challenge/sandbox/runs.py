@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
@@ -22,6 +23,17 @@ __all__ = ["STDERR", "ExecRunner", "RunResult", "Runner", "read_log", "short_rea
 OPEN_PLACES = ("/output", "/tmp", "/opt/ml", "/input", "/dev", "/proc", "/sys", "/.dockerenv")  # noqa: S108
 """Where a run may write, and what the engine itself makes: mount points and its own files."""
 ENGINE_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "docker-init", "__pycache__")
+NVIDIA_PLACES = re.compile(
+    r"/usr/s?bin/(?:nvidia-[\w-]+|nv-fabricmanager)"
+    r"|(?:/usr)?/lib\w*/(?:[\w-]+/)*lib(?:cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix|\w+_nvidia)\.so[.\d]*"
+    r"|(?:/usr)?/lib\w*/(?:[\w-]+/)*(?:nvidia|libnvidia)[\w-]*\.so[.\d]*"
+    r"|(?:/usr)?/lib/firmware/nvidia(?:/.*)?"
+    r"|(?:/var)?/run/nvidia-[\w-]+(?:/.*)?"
+    r"|(?:/etc|/usr/share)/nvidia(?:/.*)?"
+    r"|(?:/etc|/usr/share)/(?:[\w.-]+/)*(?:\d+_)?nvidia[\w.-]*\.(?:json|icd|conf)"
+    r"|/etc/ld\.so\.(?:cache|conf\.d/[\w-]*nvcr-\w+\.conf)|/var/cache/ldconfig/aux-cache"
+)
+"""What NVIDIA's container runtime makes in a container's own layer: mount points of the driver, and ldconfig's cache."""
 KILLED = 137
 STDERR = "stderr.txt"
 """A run's log, beside its input and output folders where those are kept."""
@@ -94,7 +106,7 @@ class ExecRunner:
                 log=log,
                 seconds=seconds,
                 output=read_output(container.get_archive("/output")[0], output),
-                written=written_outside(container.diff() or ()) if self.phase is Phase.PLATFORM else None,
+                written=written_outside(container.diff() or (), gpu=limits.gpu) if self.phase is Phase.PLATFORM else None,
                 peak_memory=watcher.peak if watcher else None,
                 peak_gpu_memory=watcher.peak_gpu if watcher else None,
             )
@@ -105,14 +117,19 @@ def read_log(container: Container, copy: Path | None = None) -> LogSummary:
     return summarise_log(container.logs(stdout=False, stderr=True, stream=True, follow=False), copy)
 
 
-def written_outside(changes: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def written_outside(changes: Iterable[Mapping[str, Any]], *, gpu: bool = False) -> tuple[str, ...]:
     """Return what changed outside of where a run may write, from the engine's list of changes.
 
     A folder counts only where nothing in it is listed: else what is in it tells. Python's __pycache__ does not count.
+
+    Args:
+        changes: the engine's list.
+        gpu: leave out the places where NVIDIA's runtime mounts the driver.
     """
     paths = sorted(str(change["Path"]) for change in changes)
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
-    return tuple(path for path in paths if path not in folders and not _is_open(PurePosixPath(path)))
+    found = (path for path in paths if path not in folders and not _is_open(PurePosixPath(path)))
+    return tuple(path for path in found if not (gpu and NVIDIA_PLACES.fullmatch(path)))
 
 
 def short_reason(error: Exception) -> str:

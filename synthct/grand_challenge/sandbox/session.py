@@ -24,7 +24,7 @@ from synthct.grand_challenge.sandbox.engine import (
     loaded_image,
     read_passwd,
 )
-from synthct.grand_challenge.sandbox.evaluation_cases import find_truth, make_ground_truth
+from synthct.grand_challenge.sandbox.evaluation_cases import find_truth, make_ground_truth, make_predictions
 from synthct.grand_challenge.sandbox.evaluation_checks import EvaluationChecks
 from synthct.grand_challenge.sandbox.findings import Findings, LargestCase, Report
 from synthct.grand_challenge.sandbox.image import ImageFacts, check_image, check_passwd, known_uids
@@ -193,7 +193,7 @@ def _ground_truth(options: CheckOptions, work: Path) -> tuple[Path, Mapping[str,
         truth = work / "ground-truth"
         return truth, make_ground_truth(truth, work / "predictions", with_settings=options.model is None)
     if given.is_dir():
-        return given, find_truth(given)
+        return given, make_predictions(find_truth(given), work / "predictions")
     unpacked = work / "ground-truth"
     try:
         with tarfile.open(given, "r:*") as archive:
@@ -202,7 +202,7 @@ def _ground_truth(options: CheckOptions, work: Path) -> tuple[Path, Mapping[str,
         raise InputError(
             f"{given}: cannot be unpacked ({error}); expected a tarball that holds ct/ and mask/"
         ) from error
-    return given, find_truth(unpacked)
+    return given, make_predictions(find_truth(unpacked), work / "predictions")
 
 
 def _free_uid(passwd: str | None) -> int:

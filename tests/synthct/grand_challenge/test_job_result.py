@@ -185,3 +185,11 @@ def test_result_removes_its_own_files_and_no_others(job: Job, sct: Volume) -> No
     assert result.remove() == [result.sct]
     assert _files_below(job.output_folder) == ["other.txt", "results.json"]
     assert result.remove() == []
+
+
+def test_an_earlier_result_of_the_same_input_is_removed_before_work_begins(job: Job, sct: Volume) -> None:
+    """A run that fails must not leave an old sCT that passes for its own."""
+    write_result(job, sct)
+    (job.output_folder / "notes.txt").write_text("the user's")
+    prepare_output(job)
+    assert _files_below(job.output_folder) == ["notes.txt"]
