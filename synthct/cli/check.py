@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -20,6 +24,9 @@ __all__ = ["check"]
 
 BUDGETS = {"algorithm": 600.0, "evaluation": 3600.0}
 MEMORIES = {"algorithm": "16g", "evaluation": "8g"}
+LONGEST_BUDGET = 7 * 24 * 3600
+"""A week, in seconds: longer than any phase allows."""
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def check(
@@ -41,7 +48,7 @@ def check(
         Literal["auto", "exec", "invoke"], typer.Option(help="How to call it; auto: by its label.")
     ] = "auto",
     budget: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=1, help="Limit of one run (600; an evaluation 3600).")
+        float | None, typer.Option(metavar="SECONDS", help="Limit of one run (600; an evaluation 3600).")
     ] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Limit of a run (16g; an evaluation 8g).")] = None,
     gpus: Annotated[
@@ -67,6 +74,8 @@ def check(
 
     if ground_truth is not None and kind != "evaluation":
         raise UsageError(f"--ground-truth {ground_truth} is for --kind evaluation; expected it there only")
+    if budget is not None and not 1 <= budget <= LONGEST_BUDGET:
+        raise UsageError(f"--budget {budget:g} cannot be meant; expected 1 to {LONGEST_BUDGET} seconds")
     body = parse_region(region) if region is not None else None
     if region is not None and body is None:
         raise UsageError(f"--region {region} is not known; expected AB, HN, TH, B, P or EX")
@@ -85,7 +94,8 @@ def check(
         with_largest=not skip_largest,
         keep=keep,
     )
-    report = run_check(options, say)
+    with _unwound_by_signals():
+        report = run_check(options, say)
     if as_json:
         tell(json.dumps(report.to_json(), indent=2, allow_nan=False))
     else:
@@ -93,6 +103,47 @@ def check(
     if report.verdict is not Verdict.PASS:
         raise ContractError(report.summary())
     say(report.summary())
+
+
+class _Ended(BaseException):
+    """A signal that ends the command."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does, so that what it made is removed.
+
+    A further one is ignored, so that it does not end the removal; Ctrl-C does.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended(signal.Signals(number))
+
+    # nohup has SIGHUP ignored, and that must stay.
+    before = {each: handler for each in ENDING if (handler := signal.getsignal(each)) is not signal.SIG_IGN}
+    try:
+        for each in before:
+            signal.signal(each, end)
+        yield
+    except _Ended as error:
+        _leave(f"ended by {error.number.name}", 128 + error.number)
+    except KeyboardInterrupt:
+        _leave("interrupted", 128 + signal.SIGINT)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _leave(reason: str, code: int) -> NoReturn:
+    with suppress(OSError):  # the terminal may be gone
+        say(f"error: {reason}")
+    raise SystemExit(code)
 
 
 def _show(report: Report) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from synthct.errors import UsageError
-from synthct.grand_challenge.runner import RUNNER_GROUP, Runner
+from synthct.grand_challenge.runner import INVOKE_PORT, RUNNER_GROUP, Runner
 from synthct.memory import require_room_to_start
 
 __all__ = ["run"]
@@ -28,7 +28,7 @@ MOST_THREADS = 16
 def run(
     names: Annotated[list[str], typer.Argument(metavar="ALGORITHM...|evaluation", help="What to run.")],
     api: Annotated[Literal["exec", "invoke"], typer.Option(help="How the platform calls.")] = "exec",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where invoke listens; 0: a free port.")] = 4743,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where invoke listens; 0: a free port.")] = INVOKE_PORT,
 ) -> None:
     """Run as a Grand Challenge container: /input to /output."""
     _limit_threads()

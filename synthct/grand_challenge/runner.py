@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["RUNNER_GROUP", "Runner"]
+__all__ = ["INVOKE_PORT", "RUNNER_GROUP", "Runner"]
 
 RUNNER_GROUP = "synthct.runners"
 """Entry points `algorithm` and `evaluation`: each is called with the list of names and makes a Runner."""
+INVOKE_PORT = 4743
+"""Where the platform calls a container that serves (CONTRACT 2.2)."""
 
 
 class Runner(Protocol):

@@ -13,12 +13,11 @@ from typing import Any
 from synthct.cli.console import say, show_warnings
 from synthct.errors import UsageError
 from synthct.failure import Failure, describe_failure, show_traceback_if_asked
-from synthct.grand_challenge.runner import Runner
+from synthct.grand_challenge.runner import INVOKE_PORT, Runner
 from synthct.grand_challenge.termination import end_at_once_on
 
-__all__ = ["PORT", "serve"]
+__all__ = ["serve"]
 
-PORT = 4743
 HOST = "0.0.0.0"  # noqa: S104  # the platform calls from outside the container
 METHODS = {"/health": "GET", "/invoke": "POST"}
 CALLER_PATIENCE = 10.0
@@ -26,7 +25,7 @@ CALLER_PATIENCE = 10.0
 BODY_LIMIT = 1 << 16
 
 
-def serve(runner: Runner, *, port: int = PORT, host: str = HOST) -> None:
+def serve(runner: Runner, *, port: int = INVOKE_PORT, host: str = HOST) -> None:
     """Listen, load, then answer until a signal ends the process (SIGTERM: exit code 143, SIGINT: 130).
 
     GET /health says 503 until the runner is prepared, then 200. POST /invoke runs it, one call at a time in the main

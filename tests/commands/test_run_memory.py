@@ -39,6 +39,7 @@ def run(algorithm: str, source: Path, output: Path, limit: int) -> Outcome:
         OUTPUT_FOLDER=str(output),
         SYNTHCT_STARTER="1",
         OMP_NUM_THREADS="1",
+        OPENBLAS_NUM_THREADS="1",
     )
 
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import select
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +21,7 @@ from typing import Any
 import docker
 from containers.images import BASE, require_success
 
-__all__ = ["NOTHING", "STAND_IN", "Outcome", "engine_contents", "run_check", "stand_in_image"]
+__all__ = ["NOTHING", "STAND_IN", "Outcome", "engine_contents", "engine_over_tcp", "run_check", "stand_in_image"]
 
 NOTHING: dict[str, list[str]] = {"containers": [], "volumes": [], "networks": [], "images": []}
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -49,12 +56,22 @@ class Outcome:
         return text
 
 
-def run_check(*arguments: str | Path, as_json: bool = True, limits: bool = True) -> Outcome:
-    """Run the command in a process of its own, without the largest case."""
-    words = [sys.executable, "-c", "from synthct.cli import main; main()", "check", *map(str, arguments)]
+def run_check(
+    *arguments: str | Path, as_json: bool = True, limits: bool = True, before: str = "", **variables: str
+) -> Outcome:
+    """Run the command in a process of its own, without the largest case.
+
+    Args:
+        *arguments: of the command.
+        as_json: ask for JSON.
+        limits: leave out the largest case, and give a run 4 GB.
+        before: code that the process runs first.
+        **variables: of the environment.
+    """
+    words = [sys.executable, "-c", f"{before}\nfrom synthct.cli import main; main()", "check", *map(str, arguments)]
     words += ["--skip-largest", "--memory", "4g"] if limits else []
     words += ["--json"] if as_json else []
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    result = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, **variables})
     return Outcome(result.returncode, result.stdout, result.stderr)
 
 
@@ -95,3 +112,26 @@ def engine_contents(image: str) -> dict[str, list[str]]:
         }
     finally:
         client.close()
+
+
+@contextmanager
+def engine_over_tcp() -> Iterator[str]:
+    """The engine of this machine, as if it were another's: its socket passed on by TCP. Yields a DOCKER_HOST."""
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as engine:
+                engine.connect("/var/run/docker.sock")
+                ways = {engine: self.request, self.request: engine}
+                while True:
+                    for ready in select.select(list(ways), [], [])[0]:
+                        content = ready.recv(1 << 16)
+                        if not content:
+                            return
+                        ways[ready].sendall(content)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from containers.checks import NOTHING, engine_contents, run_check, stand_in_imag
 from synthct.anatomy import Region, Task
 from synthct.grand_challenge.sandbox.algorithm_checks import check_run
 from synthct.grand_challenge.sandbox.cases import write_case
-from synthct.grand_challenge.sandbox.engine import connect
+from synthct.grand_challenge.sandbox.engine import connect, read_passwd
 from synthct.grand_challenge.sandbox.findings import Findings
 from synthct.grand_challenge.sandbox.flags import GIBIBYTE, Phase
 from synthct.grand_challenge.sandbox.output_checks import check_output
@@ -69,6 +70,8 @@ def plain_run(image: str, work: Path) -> dict[str, Verdict]:
         ("link", {"output.links": Verdict.REFUSED}),
         ("private", {"output.readable": Verdict.FAIL}),
         ("long-line", {"run.log-lines": Verdict.FAIL}),
+        ("hard-link", {}),
+        ("odd-name", {"output.readable": Verdict.FAIL}),
     ],
 )
 def test_each_fault_shows_in_one_run(tmp_path: Path, fault: str, broken: dict[str, Verdict]) -> None:
@@ -133,7 +136,81 @@ def test_input_is_a_link_into_a_read_only_place(tmp_path: Path) -> None:
     (tmp_path / "model" / "weights").chmod(0o600)
     image = stand_in_image(CMD=f"[{', '.join(map(_quoted, ['-c', code]))}]", ENTRYPOINT='["python3"]')
     outcome = run_check(image, "--model", tmp_path / "model")
-    assert outcome.found("run.platform") == ("exit 1: True /opt/ml/input/data ['/output', '/tmp'] 1000 ['weights']")
+    places = "['/output', '/tmp', '/opt/ml/model']"
+    assert outcome.found("run.platform") == f"exit 1: True /opt/ml/input/data {places} 1000 ['weights']"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_model_is_the_users_own_and_new_for_each_platform_run(tmp_path: Path, packed: bool) -> None:
+    """Each run lists the model, runs a tool of it, and tries to leave a file there."""
+    code = (
+        "import os, pathlib, subprocess, sys; model = pathlib.Path('/opt/ml/model'); "
+        "names = sorted(p.name for p in model.iterdir()); owner = (model / 'tool').stat().st_uid; "
+        "said = subprocess.run([model / 'tool'], capture_output=True, text=True).stdout; "
+        "may = os.access(model, os.W_OK) and (model / 'left').touch() is None; "
+        "sys.exit(f'{names} {owner} {said} {may}')"
+    )
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tool").write_text("#!/bin/sh\nprintf runs")
+    (model / "tool").chmod(0o700)
+    if packed:
+        with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+            archive.add(model, ".")
+        model = tmp_path / "model.tar.gz"
+    image = stand_in_image(CMD=f"[{', '.join(map(_quoted, ['-c', code]))}]", ENTRYPOINT='["python3"]')
+    client = connect()
+    try:
+        limits = Limits(4 * GIBIBYTE, 60.0, gpu=False, uid=65532)
+        (tmp_path / "input").mkdir()
+        with Stage(client, client.images.get(image), limits, owner=(1000, 1000), model=model) as stage:
+            phases = (Phase.PLATFORM, Phase.STRICT, Phase.PLATFORM)
+            runs = [
+                ExecRunner(stage, phase).run(tmp_path / "input", tmp_path / f"output-{number}").outcome
+                for number, phase in enumerate(phases)
+            ]
+    finally:
+        client.close()
+    assert runs == [f"exit 1: ['tool'] 1000 runs {may}" for may in (True, False, True)]
+    assert engine_contents(image) == NOTHING
+
+
+@pytest.mark.parametrize("user", ["someone", "someone:users", "1000", "4321"])
+def test_the_model_belongs_to_the_images_user(tmp_path: Path, user: str) -> None:
+    code = "import os, sys; place = os.stat('/opt/ml/model'); sys.exit(f'{place.st_uid} {os.getuid()}')"
+    (tmp_path / "model").mkdir()
+    image = stand_in_image(CMD=f"[{', '.join(map(_quoted, ['-c', code]))}]", ENTRYPOINT='["python3"]', USER=user)
+    number = "4321" if user == "4321" else "1000"
+    assert run_check(image, "--model", tmp_path / "model").found("run.platform") == f"exit 1: {number} {number}"
+
+
+@pytest.mark.parametrize("target", ["../store/passwd", "/store/link"])
+def test_a_passwd_that_is_a_link_is_read(target: str) -> None:
+    """Images made by Nix link it into the store."""
+    move = f"mkdir /store && mv /etc/passwd /store/passwd && ln -s passwd /store/link && ln -s {target} /etc/passwd"
+    image = stand_in_image(USER=f"root\nRUN {move}\nUSER 1000")
+    client = connect()
+    try:
+        passwd = read_passwd(client, client.images.get(image))
+    finally:
+        client.close()
+    assert passwd is not None
+    assert "\nsomeone:x:1000:" in passwd
+
+
+def test_a_passwd_that_leads_nowhere_is_none() -> None:
+    image = stand_in_image(USER="root\nRUN ln -sf /absent /etc/passwd\nUSER 1000")
+    client = connect()
+    try:
+        assert read_passwd(client, client.images.get(image)) is None
+    finally:
+        client.close()
+
+
+def test_an_output_named_like_its_input_is_a_fault_only_where_the_input_is_nifti() -> None:
+    outcome = run_check(stand_in_image(fault="named-like-input"))
+    assert (outcome.code, outcome.broken) == (6, {"output.format": "fail", "output.decodable": "fail"})
+    assert outcome.report["verdict"] == "fail"
 
 
 def _quoted(text: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 from containers.checks import run_check, stand_in_image
+from containers.images import require_success
 
 from synthct.grand_challenge.sandbox.evaluation_cases import make_ground_truth
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("engine")]
+SYNTHCT = (sys.executable, "-c", "from synthct.cli import main; main()")
 
 
 def check_judge(fault: str = "", *arguments: str | Path) -> tuple[int, dict[str, str], list[str]]:
@@ -39,6 +42,17 @@ def test_a_sound_evaluation_passes() -> None:
 def test_each_fault_is_named(fault: str, broken: dict[str, str]) -> None:
     code, found, _ = check_judge(fault)
     assert (code, found) == (6, broken)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("no-flat", "exit 1: /input/predictions.json is missing"), ("nan-flat", "NaN is not JSON")]
+)
+def test_an_evaluation_of_an_algorithm_phase_needs_no_flat_folder(fault: str, reason: str) -> None:
+    outcome = run_check(stand_in_image("judge.py", fault), "--kind", "evaluation")
+    assert (outcome.code, outcome.broken, outcome.unchecked) == (0, {}, ["evaluation.flat"]), outcome.stderr
+    found = outcome.found("evaluation.flat")
+    assert found.startswith("does not score a flat folder; only a prediction phase needs it (")
+    assert reason in found
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -78,6 +92,16 @@ def test_an_evaluation_that_fails_is_not_run_further() -> None:
     assert (outcome.code, outcome.broken) == (6, {"run.platform": "fail"})
     assert outcome.found("run.platform") == "exit 1: 7"
     assert outcome.unchecked == ["evaluation.flat", "evaluation.order", "evaluation.missing"]
+
+
+@pytest.mark.slow
+def test_our_own_evaluation_passes_on_a_ground_truth_of_ones_own(evaluation_image: str, tmp_path: Path) -> None:
+    require_success(*SYNTHCT, "sample", tmp_path / "data", "--kind", "pelvis", "--cases", "2", "--layout", "2023")
+    require_success(*SYNTHCT, "prepare", tmp_path / "data", tmp_path / "truth", "--to", "ground-truth")
+    (tmp_path / "truth" / "evaluation.json").write_text('{"segmenters": ["tissue"]}')
+    outcome = run_check(evaluation_image, "--kind", "evaluation", "--ground-truth", tmp_path / "truth")
+    assert (outcome.code, outcome.broken, outcome.unchecked) == (0, {}, []), outcome.stderr
+    assert int(outcome.found("metrics.numbers").split()[0]) >= 5
 
 
 @pytest.mark.slow

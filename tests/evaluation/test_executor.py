@@ -130,6 +130,7 @@ def test_threads_are_limited_in_this_process_too(monkeypatch: pytest.MonkeyPatch
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # given back afterwards, as the others are
     heard = signal.getsignal(signal.SIGINT)
     prepare_worker(3)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

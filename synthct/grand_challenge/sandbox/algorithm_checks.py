@@ -16,11 +16,14 @@ from synthct.grand_challenge.sandbox.invoke import InvokeServer
 from synthct.grand_challenge.sandbox.output_checks import check_output
 from synthct.grand_challenge.sandbox.runs import ExecRunner, Runner, RunResult
 from synthct.grand_challenge.sandbox.stage import Stage
+from synthct.grand_challenge.sandbox.verdict import Verdict
 
-__all__ = ["AlgorithmChecks", "Say", "check_run", "judge_failure"]
+__all__ = ["AlgorithmChecks", "Say", "check_run", "judge_end", "judge_failure"]
 
 LINE_LIMIT = 64 << 10
 SENTENCE_LIMIT = 1024
+LOCAL_RULE = "case.nii-gz"
+"""The case that only a user's own machine can have; the platform hands .mha and .tif over."""
 BARE_NAME = re.compile(r"[\w.]*(?:Error|Exception|Interrupt|Exit)?:?|Traceback \(most recent call last\):")
 """A last line that tells a user nothing: one word such as ValueError, or the head of a traceback."""
 
@@ -84,7 +87,7 @@ class AlgorithmChecks:
                     self.findings.judge("invoke.survives", result.outcome, rule, kept=result.succeeded)
                     self._clear(result)
             largest = self._largest(server) if self._still_serves(server, "case.largest") else None
-            self._stop(server)
+            judge_end(server, self.findings)
         return largest
 
     def _odd_cases(self) -> tuple[str, ...]:
@@ -99,24 +102,19 @@ class AlgorithmChecks:
             if not self._healthy(server) or not self._plain("run.platform", server):
                 self._skip_all("the plain case failed")
                 return False
-            self._stop(server)
+            judge_end(server, self.findings)
             self._judge_writes(server.written, f"plain, {server.phase}")
         return True
 
     def _still_serves(self, server: InvokeServer, rule: str) -> bool:
-        if server.problem is not None:
-            self.findings.skipped(rule, server.problem)
+        if not server.still_serves():
+            self.findings.skipped(rule, server.problem or "")
         return server.problem is None
 
     def _healthy(self, server: InvokeServer) -> bool:
         self.say(f"starting the server, {server.phase}")
         words = server.wait_until_healthy()
         return self.findings.judge("invoke.health", words, str(server.phase), kept=server.problem is None)
-
-    def _stop(self, server: InvokeServer) -> None:
-        if server.problem is None:
-            words = server.stop()
-            self.findings.judge("invoke.stop", words or "still runs after 5 s", str(server.phase), kept=bool(words))
 
     def _plain(self, rule: str, runner: Runner) -> bool:
         result, grid = self._run(PLAIN, runner)
@@ -130,7 +128,7 @@ class AlgorithmChecks:
         succeeded = check_run(rule, result, case, self.findings)
         self._judge_writes(result.written, case)
         if succeeded:
-            check_output(result.output, grid, case, self.findings)
+            check_output(result.output, grid, case, self.findings, is_local=rule == LOCAL_RULE)
         self._clear(result)
         return succeeded
 
@@ -186,6 +184,19 @@ def check_run(rule: str, result: RunResult, case: str, findings: Findings) -> bo
     longest = result.log.longest
     findings.judge("run.log-lines", f"longest {longest} bytes", case, kept=longest <= LINE_LIMIT)
     return findings.judge(rule, result.outcome, case, kept=result.succeeded)
+
+
+def judge_end(server: InvokeServer, findings: Findings) -> None:
+    """Stop a server and judge how it ends; one that ended by itself did not survive its calls."""
+    words = server.stop()
+    phase = str(server.phase)
+    if server.problem is None:
+        findings.judge("invoke.stop", words or "still runs after 5 s", phase, kept=bool(words))
+        return
+    findings.skipped("invoke.stop", server.problem, phase)
+    told = any(finding.verdict is not Verdict.PASS for finding in findings.of_rule("invoke.survives"))
+    if server.ended and not told:
+        findings.broken("invoke.survives", server.problem, phase)
 
 
 def judge_failure(rule: str, result: RunResult, case: str, findings: Findings) -> None:

@@ -9,8 +9,9 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from synthct.errors import ContractError
 from synthct.grand_challenge.sandbox.findings import Findings
@@ -22,7 +23,7 @@ JSON_LIMIT = 4 << 20
 """Longest JSON file that is read; a config has some kilobytes."""
 KEPT_LIMIT = 64 << 20
 """How much of an archive's small files is kept in memory, in bytes."""
-UNPACKERS: dict[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+UNPACKERS: dict[bytes, Callable[[Path], BufferedIOBase]] = {b"\x1f\x8b": gzip.GzipFile, b"\xfd7zXZ\x00": lzma.LZMAFile}
 """By the first bytes. Unlike tarfile's own, these read files of several members (bgzip, cat a.gz b.gz)."""
 CHUNK = 1 << 20
 MANIFEST = "manifest.json"
@@ -90,7 +91,7 @@ def _small_files(path: Path) -> dict[str, bytes]:
     return kept
 
 
-def _read_json_files(packed: IO[bytes]) -> dict[str, bytes]:
+def _read_json_files(packed: BufferedIOBase) -> dict[str, bytes]:
     kept: dict[str, bytes] = {}
     room = KEPT_LIMIT
     with tarfile.open(fileobj=packed, mode="r|") as archive:

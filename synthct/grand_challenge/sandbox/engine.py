@@ -22,7 +22,6 @@ ANSWER_LIMIT = 20
 """Seconds in which an engine must show that it is there."""
 CALL_LIMIT = 1800
 """Seconds that a later call may be silent: loading a tarball of 10 GB is. Waiting for a run has its own limit."""
-PASSWD = "/etc/passwd"
 PASSWD_LIMIT = 1 << 20
 LINKS_LIMIT = 8
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -125,7 +124,7 @@ def read_passwd(client: DockerClient, image: Image) -> str | None:
 
     container = client.containers.create(image.id, command=["-"])
     try:
-        path = PurePosixPath(PASSWD)
+        path = PurePosixPath("/etc/passwd")
         for _ in range(LINKS_LIMIT):
             chunks, about = container.get_archive(str(path))
             if not about.get("linkTarget"):

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from synthct.grand_challenge.sandbox.algorithm_checks import Say, check_run
+from synthct.grand_challenge.sandbox.algorithm_checks import Say, check_run, judge_end
 from synthct.grand_challenge.sandbox.evaluation_cases import write_algorithm_phase, write_flat_phase
 from synthct.grand_challenge.sandbox.findings import Findings
 from synthct.grand_challenge.sandbox.flags import Phase
@@ -71,11 +71,7 @@ class EvaluationChecks:
                     return
                 if phase is Phase.STRICT:
                     self._variants(metrics, server)
-                if server.problem is None:
-                    stopped = server.stop()
-                    self.findings.judge(
-                        "invoke.stop", stopped or "still runs after 5 s", str(phase), kept=bool(stopped)
-                    )
+                judge_end(server, self.findings)
                 self._judge_writes(server.written, str(phase))
 
     def _whole(self, rule: str, runner: Runner) -> dict[str, Any] | None:

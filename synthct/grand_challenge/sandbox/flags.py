@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
 from synthct.errors import UsageError
 
-__all__ = ["GIBIBYTE", "SMALLEST_MEMORY", "Phase", "parse_memory", "run_flags"]
+__all__ = ["GIBIBYTE", "SMALLEST_MEMORY", "Phase", "core_set", "parse_memory", "run_flags", "usable_cores"]
 
 GIBIBYTE = 1 << 30
 SMALLEST_MEMORY = 2 * GIBIBYTE
 """Below this nothing would be left beside the GiB that the platform takes off the data segment."""
 PIDS = 128
+MOST_CORES = 8
+"""The platform's machines have 2 to 8 (CONTRACT 2.2). Libraries start a thread per core, and 128 are soon used up."""
 TEMPLATE_SHM = 128 << 20
 LOG_LIMIT = "64m"
 """How much of a container's log the engine keeps, so that an endless one does not fill the disk."""
@@ -30,7 +34,7 @@ class Phase(StrEnum):
     STRICT = "strict"
 
 
-def run_flags(phase: Phase, *, memory: int, uid: int, gpu: bool) -> dict[str, Any]:
+def run_flags(phase: Phase, *, memory: int, uid: int, gpu: bool, cores: str | None = None) -> dict[str, Any]:
     """Return the Docker SDK's arguments for one container (CONTRACT 1.8, 2.2).
 
     Args:
@@ -38,6 +42,7 @@ def run_flags(phase: Phase, *, memory: int, uid: int, gpu: bool) -> dict[str, An
         memory: bytes; memory and swap together. The data segment (RLIMIT_DATA) gets 1 GiB less.
         uid: user and group number of the strict phase.
         gpu: hand all GPUs over.
+        cores: which ones it may use, see `core_set`; None: all.
     """
     flags: dict[str, Any] = {
         "cap_drop": ["ALL"],
@@ -52,9 +57,31 @@ def run_flags(phase: Phase, *, memory: int, uid: int, gpu: bool) -> dict[str, An
     }
     if phase is Phase.STRICT:
         flags |= {"shm_size": TEMPLATE_SHM, "read_only": True, "tmpfs": {"/tmp": ""}, "user": f"{uid}:{uid}"}  # noqa: S108
+    if cores is not None:
+        flags["cpuset_cpus"] = cores
     if gpu:
         flags["device_requests"] = [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]], "Options": {}}]
     return flags
+
+
+def core_set(total: int, usable: Collection[int]) -> str | None:
+    """Choose the cores of a container on a host with more of them than the platform's machines have.
+
+    Args:
+        total: cores of the engine's host.
+        usable: numbers of the cores that this process may use; empty where the engine is on another machine.
+
+    Returns:
+        At most 8 cores as Docker writes them, such as "0,1,2"; None where the host has no more than 8.
+    """
+    if total <= MOST_CORES:
+        return None
+    return ",".join(str(core) for core in (sorted(usable) or range(total))[:MOST_CORES])
+
+
+def usable_cores() -> frozenset[int]:
+    """Return the numbers of the cores that this process may use; empty where the system does not tell."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
 def parse_memory(text: str) -> int:

@@ -96,7 +96,7 @@ def _single_image(output: Output, case: str, findings: Findings) -> PurePosixPat
     taken = [path for path in in_place if path.name.casefold().endswith(TAKEN)]
     found = taken or in_place
     names = ", ".join(str(path) for path in found[:SHOWN]) or "none"
-    beside = ", ".join(str(path) for path in images if path not in found)
+    beside = ", ".join(str(path) for path in [path for path in images if path not in found][:SHOWN])
     words = f"{names} (beside it {beside})" if beside else names
     if len(found) != 1:
         findings.broken("output.one-image", f"{len(found)} images: {words}", case)

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -21,45 +21,47 @@ __all__ = ["Entry", "Output", "Parcel", "read_output"]
 OUTPUT_LIMIT = 16 << 30
 """Largest /output that is taken over, in bytes."""
 SPOOLED = 8 << 20
+_Owner = tuple[int, int]
+ROOT: _Owner = (0, 0)
 
 
 class Parcel:
-    """A tar stream being packed; every entry belongs to root and may be read by all."""
+    """A tar stream being packed; every entry may be read by all, and run by all where its owner may run it.
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    Args:
+        stream: is written to.
+        owner: number of the user and the group that the entries belong to.
+    """
+
+    def __init__(self, stream: IO[bytes], owner: _Owner = ROOT) -> None:
+        self._owner = owner
         self._archive = tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     @classmethod
     @contextmanager
-    def pack(cls) -> Iterator[tuple[Parcel, IO[bytes]]]:
+    def pack(cls, owner: _Owner = ROOT) -> Iterator[tuple[Parcel, IO[bytes]]]:
         """Yield a parcel and its stream; `close` the parcel, then read the stream."""
         with tempfile.SpooledTemporaryFile(max_size=SPOOLED) as stream:
-            yield cls(stream), stream
+            yield cls(stream, owner), stream
 
     def folder(self, place: str, mode: int = 0o755) -> None:
         """Add a folder."""
-        self._archive.addfile(_entry(place, tarfile.DIRTYPE, mode))
+        self._archive.addfile(self._entry(place, tarfile.DIRTYPE, mode))
 
     def link(self, place: str, target: str) -> None:
         """Add a symbolic link."""
-        member = _entry(place, tarfile.SYMTYPE, 0o777)
+        member = self._entry(place, tarfile.SYMTYPE, 0o777)
         member.linkname = target
         self._archive.addfile(member)
 
     def tree(self, source: Path, place: str) -> None:
-        """Add what lies in a folder, links followed.
+        """Add what lies in a folder, links to files and to folders followed.
 
         Raises:
-            InputError: something in it cannot be read.
+            InputError: something in it cannot be read, or a link leads back to a folder that holds it.
         """
-        self.folder(place)
         try:
-            for path in sorted(source.rglob("*")):
-                inner = f"{place}/{path.relative_to(source).as_posix()}"
-                if path.is_dir():
-                    self.folder(inner)
-                else:
-                    self._file(path, inner)
+            self._tree(source, place, ())
         except OSError as error:
             raise InputError(f"{error.filename or source}: cannot be read ({error.strerror})") from error
 
@@ -81,7 +83,7 @@ class Parcel:
                     elif member.issym():
                         self.link(inner, member.linkname)
                     elif (content := archive.extractfile(original)) is not None:
-                        entry = _entry(inner, tarfile.REGTYPE, 0o644)
+                        entry = self._entry(inner, tarfile.REGTYPE, _file_mode(member.mode))
                         entry.size = original.size if original.isreg() else _end(content)
                         self._archive.addfile(entry, content)
         except tarfile.FilterError as error:
@@ -95,11 +97,30 @@ class Parcel:
         if self._archive.fileobj is not None:
             self._archive.fileobj.seek(0)
 
+    def _tree(self, source: Path, place: str, above: tuple[Path, ...]) -> None:
+        own = source.resolve()
+        if own in above:
+            raise InputError(f"{source}: leads back to {own}, which holds it; expected no loop of links")
+        self.folder(place)
+        for path in sorted(source.iterdir()):
+            inner = f"{place}/{path.name}"
+            if path.is_dir():
+                self._tree(path, inner, (*above, own))
+            else:
+                self._file(path, inner)
+
     def _file(self, path: Path, place: str) -> None:
         with path.open("rb") as content:
-            member = _entry(place, tarfile.REGTYPE, 0o644)
-            member.size = path.stat().st_size
+            about = path.stat()
+            member = self._entry(place, tarfile.REGTYPE, _file_mode(about.st_mode))
+            member.size = about.st_size
             self._archive.addfile(member, content)
+
+    def _entry(self, place: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+        member = tarfile.TarInfo(place.lstrip("/"))
+        member.type, member.mode = kind, mode
+        member.uid, member.gid = self._owner
+        return member
 
 
 @dataclass(frozen=True)
@@ -138,12 +159,12 @@ class Output:
 
 
 def read_output(chunks: Iterable[bytes], folder: Path) -> Output:
-    """Take an /output over from the engine's tar stream; links and other things are only listed.
+    """Take an /output over from the engine's tar stream; symbolic links and other things are only listed.
 
     Raises:
         ContractError: it holds more than 16 GiB.
     """
-    entries = []
+    entries: dict[PurePosixPath, Entry] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as stream:
         size = 0
@@ -155,23 +176,32 @@ def read_output(chunks: Iterable[bytes], folder: Path) -> Output:
         stream.seek(0)
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
-                path = PurePosixPath(*PurePosixPath(member.name).parts[1:])  # below "output"
-                entries.append(Entry(path, _kind(member), member.mode, member.linkname))
-                if path.parts and (member.isreg() or member.isdir()):
+                path = _below(member.name)
+                if member.islnk():  # a second name of what came before
+                    member.linkname = _below(member.linkname).as_posix()
+                    first = entries.get(PurePosixPath(member.linkname))
+                    entries[path] = replace(first, path=path) if first is not None else Entry(path, "other", 0)
+                else:
+                    entries[path] = Entry(path, _kind(member), member.mode, member.linkname)
+                if path.parts and entries[path].kind in ("file", "folder"):
                     member.name, member.mode = path.as_posix(), 0o755 if member.isdir() else 0o644
                     archive.extract(member, folder, filter="data")
-    return Output(folder, tuple(entries))
+    return Output(folder, tuple(entries.values()))
+
+
+def _below(name: str) -> PurePosixPath:
+    """A name of the engine's stream, which starts with "output/", relative to /output."""
+    return PurePosixPath(*PurePosixPath(name).parts[1:])
 
 
 def _kind(member: tarfile.TarInfo) -> str:
-    kinds = {"folder": member.isdir(), "file": member.isreg() or member.islnk(), "link": member.issym()}
+    kinds = {"folder": member.isdir(), "file": member.isreg(), "link": member.issym()}
     return next((name for name, holds in kinds.items() if holds), "other")
 
 
-def _entry(place: str, kind: bytes, mode: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(place.lstrip("/"))  # owner and group 0
-    member.type, member.mode = kind, mode
-    return member
+def _file_mode(mode: int | None) -> int:
+    """What its owner may run all may run: in the strict phase the container's user is not the owner."""
+    return 0o755 if mode is not None and mode & stat.S_IXUSR else 0o644
 
 
 def _end(content: IO[bytes]) -> int:

@@ -24,16 +24,20 @@ OPEN_PLACES = ("/output", "/tmp", "/opt/ml", "/input", "/dev", "/proc", "/sys", 
 """Where a run may write, and what the engine itself makes: mount points and its own files."""
 ENGINE_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "docker-init", "__pycache__")
 NVIDIA_PLACES = re.compile(
-    r"/usr/s?bin/(?:nvidia-[\w-]+|nv-fabricmanager)"
-    r"|(?:/usr)?/lib\w*/(?:[\w-]+/)*lib(?:cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix|\w+_nvidia)\.so[.\d]*"
-    r"|(?:/usr)?/lib\w*/(?:[\w-]+/)*(?:nvidia|libnvidia)[\w-]*\.so[.\d]*"
-    r"|(?:/usr)?/lib/firmware/nvidia(?:/.*)?"
-    r"|(?:/var)?/run/nvidia-[\w-]+(?:/.*)?"
-    r"|(?:/etc|/usr/share)/nvidia(?:/.*)?"
-    r"|(?:/etc|/usr/share)/(?:[\w.-]+/)*(?:\d+_)?nvidia[\w.-]*\.(?:json|icd|conf)"
-    r"|/etc/ld\.so\.(?:cache|conf\.d/[\w-]*nvcr-\w+\.conf)|/var/cache/ldconfig/aux-cache"
+    "|".join(
+        (
+            r"/usr/s?bin/(nvidia-[\w-]+|nv-fabricmanager)",
+            r"(/usr)?/lib\w*/([\w-]+/)*lib(cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix|\w+_nvidia)\.so[.\d]*",
+            r"(/usr)?/lib\w*/([\w-]+/)*nvidia[\w-]*\.so[.\d]*",
+            r"(/usr)?/lib/(firmware/nvidia|wsl)(/.*)?",
+            r"(/var)?/run/nvidia-[\w-]+(/.*)?",
+            r"(/etc|/usr/share)/nvidia/.+",
+            r"(/etc|/usr/share)/([\w.-]+/)*(\d+_)?nvidia[\w.-]*\.(json|icd|conf)",
+            r"/etc/ld\.so\.(cache|conf\.d/[\w-]*nvcr-\w+\.conf)|/var/cache/ldconfig/aux-cache",
+        )
+    )
 )
-"""What NVIDIA's container runtime makes in a container's own layer: mount points of the driver, and ldconfig's cache."""
+"""What NVIDIA's runtime makes in a container's own layer: mount points of the driver, and the cache of ldconfig."""
 KILLED = 137
 STDERR = "stderr.txt"
 """A run's log, beside its input and output folders where those are kept."""
@@ -106,7 +110,9 @@ class ExecRunner:
                 log=log,
                 seconds=seconds,
                 output=read_output(container.get_archive("/output")[0], output),
-                written=written_outside(container.diff() or (), gpu=limits.gpu) if self.phase is Phase.PLATFORM else None,
+                written=written_outside(container.diff() or (), gpu=limits.gpu)
+                if self.phase is Phase.PLATFORM
+                else None,
                 peak_memory=watcher.peak if watcher else None,
                 peak_gpu_memory=watcher.peak_gpu if watcher else None,
             )

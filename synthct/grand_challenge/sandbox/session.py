@@ -14,6 +14,7 @@ from synthct.anatomy import Region, Task
 from synthct.errors import InputError, OutputError, SynthCTError, UsageError
 from synthct.grand_challenge.sandbox.algorithm_checks import AlgorithmChecks, Say
 from synthct.grand_challenge.sandbox.archive import ImageArchive, check_archive
+from synthct.grand_challenge.sandbox.calls import out_of_reach
 from synthct.grand_challenge.sandbox.declared import choose_task_and_region
 from synthct.grand_challenge.sandbox.engine import (
     connect,
@@ -27,6 +28,7 @@ from synthct.grand_challenge.sandbox.engine import (
 from synthct.grand_challenge.sandbox.evaluation_cases import find_truth, make_ground_truth, make_predictions
 from synthct.grand_challenge.sandbox.evaluation_checks import EvaluationChecks
 from synthct.grand_challenge.sandbox.findings import Findings, LargestCase, Report
+from synthct.grand_challenge.sandbox.flags import core_set, usable_cores
 from synthct.grand_challenge.sandbox.image import ImageFacts, check_image, check_passwd, known_uids
 from synthct.grand_challenge.sandbox.runs import short_reason
 from synthct.grand_challenge.sandbox.stage import Limits, Stage
@@ -67,7 +69,7 @@ def check(options: CheckOptions, say: Say) -> Report:
     """Check an image of the engine, or a tarball of one.
 
     Raises:
-        UsageError: no engine answers, or a folder to keep things in is not empty.
+        UsageError: no engine answers, it lacks the GPUs that are asked for, or a folder to keep things in is not empty.
         InputError: the image, the model or the ground truth cannot be found or read.
         ContractError: the platform would not unpack the model or the ground truth.
         SynthCTError: the engine fails, as on a full disk.
@@ -79,6 +81,8 @@ def check(options: CheckOptions, say: Say) -> Report:
         raise InputError(f"{options.image}: is a folder; expected a tarball or the name of an image")
     client = connect()
     try:
+        if options.gpus == "all" and not has_gpu(client):
+            raise UsageError("--gpus all: the engine has no nvidia runtime; expected one that has, or --gpus none")
         return _check(client, options, say)
     except engine_errors() as error:
         raise SynthCTError(f"{options.image}: the container engine gives up ({short_reason(error)})") from error
@@ -152,31 +156,47 @@ class _Session:
         options = self.options
         passwd = read_passwd(self.client, self.image)
         check_passwd(self.facts, passwd, self.findings)
+        info = self.client.info()
+        reason = out_of_reach(self.client.api.base_url, info)
+        if reason is not None and self.api == "invoke":
+            for rule in ("invoke.health", "run.platform", "run.strict"):
+                self.findings.skipped(rule, reason)
+            return None
         gpu = options.gpus == "all" or (options.gpus == "auto" and has_gpu(self.client))
-        limits = Limits(options.memory, options.budget, gpu, _free_uid(passwd))
+        cores = core_set(int(info.get("NCPU") or 0), usable_cores() if reason is None else ())
+        limits = Limits(options.memory, options.budget, gpu, _free_uid(passwd), cores)
+        owner = _user_numbers(self.facts.user, passwd)
         with _work_folder(options.keep) as work:
             if options.kind == "evaluation":
-                self._run_evaluation(limits, work)
+                self._run_evaluation(limits, owner, work)
                 return None
-            return self._run_algorithm(limits, work)
+            return self._run_algorithm(limits, owner, work)
 
-    def _run_algorithm(self, limits: Limits, work: Path) -> LargestCase | None:
+    def _run_algorithm(self, limits: Limits, owner: tuple[int, int], work: Path) -> LargestCase | None:
         options = self.options
         task, region = choose_task_and_region(options.task, options.region, options.model)
         self.say(f"{'GPU' if limits.gpu else 'no GPU'}, {self.api}, cases of task {task}, region {region.value}")
-        with Stage(self.client, self.image, limits, volumes=self.facts.volumes, model=options.model) as stage:
+        with Stage(
+            self.client, self.image, limits, volumes=self.facts.volumes, owner=owner, model=options.model
+        ) as stage:
             keep = options.keep is not None
             checks = AlgorithmChecks(
                 stage, self.findings, task, region, work, keep, options.quick, options.with_largest, self.say
             )
             return checks.run_invoke() if self.api == "invoke" else checks.run_exec()
 
-    def _run_evaluation(self, limits: Limits, work: Path) -> None:
+    def _run_evaluation(self, limits: Limits, owner: tuple[int, int], work: Path) -> None:
         options = self.options
         self.say(f"{'GPU' if limits.gpu else 'no GPU'}, {self.api}, preparing the ground truth")
         truth, predictions = _ground_truth(options, work)
         with Stage(
-            self.client, self.image, limits, volumes=self.facts.volumes, model=options.model, ground_truth=truth
+            self.client,
+            self.image,
+            limits,
+            volumes=self.facts.volumes,
+            owner=owner,
+            model=options.model,
+            ground_truth=truth,
         ) as stage:
             keep = options.keep is not None
             checks = EvaluationChecks(stage, self.findings, predictions, work, keep, self.say)
@@ -209,6 +229,16 @@ def _free_uid(passwd: str | None) -> int:
     """A user number that the image does not know."""
     taken = known_uids(passwd)
     return next(uid for uid in range(NOBODY, 0, -1) if uid not in taken)
+
+
+def _user_numbers(user: str, passwd: str | None) -> tuple[int, int]:
+    """The numbers of an image's USER and its group; 0 for what /etc/passwd does not tell."""
+    name, _, group = user.partition(":")
+    lines = (line.split(":") for line in (passwd or "").splitlines())
+    known = next((line for line in lines if len(line) > 3 and name in (line[0], line[2])), [])
+    uid, gid = known[2:4] or [name, "0"]
+    gid = group if group.isdecimal() else gid
+    return int(uid) if uid.isdecimal() else 0, int(gid) if gid.isdecimal() else 0
 
 
 @contextmanager

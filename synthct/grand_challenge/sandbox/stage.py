@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from synthct.grand_challenge.sandbox.flags import Phase, run_flags
 from synthct.grand_challenge.sandbox.parcel import Parcel
@@ -30,12 +30,13 @@ LABEL = "synthct-check"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take: memory in bytes, seconds, the GPUs; and the user number of the strict phase."""
+    """What a run may take: memory in bytes, seconds, GPUs, cores (None: all); and the strict phase's user number."""
 
     memory: int
     budget: float
     gpu: bool
     uid: int
+    cores: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,18 @@ class Stage:
     On the platform /input is a link, made anew for each run, and no mount of Docker's can be one. So the link is put
     into a thin image made of the one to be checked: /input -> /opt/ml/input/data/input -> <run>-input, the last step
     of which lies in a volume. An image that declares a VOLUME over /input gets a plain folder.
+
+    A model belongs to the image's user, as on the platform (CONTRACT 2.2, 2.4). In the platform phase each container
+    gets a copy of its own that it may write to; in the strict phase all read the same one.
+
+    Args:
+        client: the engine.
+        image: the one under test.
+        limits: what a run may take.
+        volumes: what the image declares as VOLUME.
+        owner: numbers of the image's user and group.
+        model: folder or tarball; None for none.
+        ground_truth: folder or tarball; None for none.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class Stage:
         limits: Limits,
         *,
         volumes: tuple[str, ...] = (),
+        owner: tuple[int, int] = (0, 0),
         model: Path | None = None,
         ground_truth: Path | None = None,
     ) -> None:
@@ -69,7 +83,10 @@ class Stage:
         self.labels = {LABEL: str(image.id)}
         self.has_link = not any(place.rstrip("/") == "/input" for place in volumes)
         self._image = image
-        self._sources = {MODEL: model, GROUND_TRUTH: ground_truth}
+        self._owner = owner
+        self._model = model
+        self._ground_truth = ground_truth
+        self._packed: IO[bytes] | None = None
         self._fixed: dict[str, str] = {}
         self._linked = ""
         self._stack = ExitStack()
@@ -77,11 +94,12 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             self._linked = self._make_image()
-            for place, source in self._sources.items():
-                if source is not None:
-                    self._fixed[place] = self._stack.enter_context(self._volume())
-            if self._fixed:
-                self._fill_fixed()
+            if self._model is not None:
+                self._packed = self._pack(MODEL, self._model, self._owner)
+                self._fixed[MODEL] = self._stack.enter_context(self._filled(MODEL, self._packed))
+            if self._ground_truth is not None:
+                packed = self._pack(GROUND_TRUTH, self._ground_truth, (0, 0))
+                self._fixed[GROUND_TRUTH] = self._stack.enter_context(self._filled(GROUND_TRUTH, packed))
         except BaseException:
             self._stack.close()
             raise
@@ -127,25 +145,29 @@ class Stage:
             writable: mount the inputs' volume so that `replace_inputs` can fill it. Its files belong to root, so that
                 only their rights keep the container from writing, as on the platform.
         """
-        flags = run_flags(phase, memory=self.limits.memory, uid=self.limits.uid, gpu=self.limits.gpu)
+        limits = self.limits
+        flags = run_flags(phase, memory=limits.memory, uid=limits.uid, gpu=limits.gpu, cores=limits.cores)
         mounts = [
             _mount(DATA if self.has_link else "/input", walls.inputs, read_only=not writable),
             _mount("/output", walls.output),
-            *(_mount(place, volume, read_only=True) for place, volume in self._fixed.items()),
         ]
-        made = self.client.containers.create(
-            self._linked,
-            mounts=mounts,
-            network=network,
-            network_mode=None if network else "none",
-            environment={"TINI_KILL_PROCESS_GROUP": "1"},  # the platform's SIGTERM goes to the whole process group
-            labels=self.labels,
-            **flags,
-        )
-        try:
+        with ExitStack() as stack:
+            fixed = dict(self._fixed)
+            if phase is Phase.PLATFORM and self._packed is not None:
+                del fixed[MODEL]
+                mounts.append(_mount(MODEL, stack.enter_context(self._filled(MODEL, self._packed))))
+            mounts += [_mount(place, volume, read_only=True) for place, volume in fixed.items()]
+            made = self.client.containers.create(
+                self._linked,
+                mounts=mounts,
+                network=network,
+                network_mode=None if network else "none",
+                environment={"TINI_KILL_PROCESS_GROUP": "1"},  # the platform's SIGTERM goes to the whole process group
+                labels=self.labels,
+                **flags,
+            )
+            stack.callback(made.remove, force=True, v=True)
             yield made
-        finally:
-            made.remove(force=True, v=True)
 
     def _make_image(self) -> str:
         """The image with /input as a link and /output as a folder; its config stays as it is."""
@@ -165,16 +187,21 @@ class Stage:
         self._stack.callback(self.client.images.remove, made.id, force=True)
         return str(made.id)
 
-    def _fill_fixed(self) -> None:
-        with self._carrier(self._fixed) as carrier:
-            for place in self._fixed:
-                source = self._sources[place]
-                if source is None:
-                    continue
-                with Parcel.pack() as (parcel, stream):
-                    (parcel.tree if source.is_dir() else parcel.tarball)(source, place.lstrip("/"))
-                    parcel.close()
-                    carrier.put_archive("/", stream)
+    def _pack(self, place: str, source: Path, owner: tuple[int, int]) -> IO[bytes]:
+        """Pack a folder, or what a tarball holds, once; the stream lasts as long as the stage."""
+        parcel, stream = self._stack.enter_context(Parcel.pack(owner))
+        (parcel.tree if source.is_dir() else parcel.tarball)(source, place.lstrip("/"))
+        parcel.close()
+        return stream
+
+    @contextmanager
+    def _filled(self, place: str, packed: IO[bytes]) -> Iterator[str]:
+        """A volume that holds a packed folder."""
+        with self._volume() as volume:
+            packed.seek(0)
+            with self._carrier({place: volume}) as carrier:
+                carrier.put_archive("/", packed)
+            yield volume
 
     def _add_run(self, parcel: Parcel, inputs: Path | None, place: str) -> None:
         """Add <run>-input, and the link to it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-__all__ = ["LogSummary", "MemoryWatch", "memory_in_use", "summarise_log"]
+__all__ = ["GrowingLog", "LogSummary", "MemoryWatch", "memory_in_use", "summarise_log"]
 
 INTERVAL = 0.2
 COPIED = 1 << 20
@@ -41,7 +41,7 @@ def summarise_log(chunks: Iterable[bytes], copy: Path | None = None) -> LogSumma
 
     Args:
         chunks: as they come.
-        copy: file that gets its first MiB; None for none.
+        copy: file that the log is added to, up to a MiB; None for none.
     """
     last, longest, line = b"", 0, bytearray()
     length = last_length = 0
@@ -67,12 +67,45 @@ def summarise_log(chunks: Iterable[bytes], copy: Path | None = None) -> LogSumma
 
 
 def _copied(chunks: Iterable[bytes], copy: Path) -> Iterator[bytes]:
-    room = COPIED
-    with copy.open("wb") as stream:
+    with copy.open("ab") as stream:
+        room = max(0, COPIED - stream.tell())
         for chunk in chunks:
             stream.write(chunk[:room])
             room = max(0, room - len(chunk))
             yield chunk
+
+
+class GrowingLog:
+    """The stderr of a container that still runs, read piece by piece: what one call said is not taken for another's."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._taken = 0
+
+    def peek(self) -> LogSummary:
+        """Summarise what came since the last `take`."""
+        return self._read(None)[0]
+
+    def take(self, copy: Path | None = None) -> LogSummary:
+        """Summarise what came since the last `take`, add it to a file where asked, and count it as read."""
+        summary, self._taken = self._read(copy)
+        return summary
+
+    def _read(self, copy: Path | None) -> tuple[LogSummary, int]:
+        end = 0
+
+        def new_chunks() -> Iterator[bytes]:
+            nonlocal end
+            for chunk in self._container.logs(stdout=False, stderr=True, stream=True, follow=False):
+                start, end = end, end + len(chunk)
+                if end > self._taken:
+                    yield chunk[max(0, self._taken - start) :]
+
+        summary = summarise_log(new_chunks(), copy)
+        if end < self._taken:  # the engine dropped a log that was too long and began another
+            self._taken = end = 0
+            summary = summarise_log(new_chunks(), copy)
+        return summary, end
 
 
 class MemoryWatch:

@@ -101,10 +101,18 @@ def run() -> None:
     elif FAULT == "wrong-size":
         x, y, z = (int(word) for word in fields["DimSize"].split())
         write_mha(place, {**fields, "DimSize": f"{x} {y} {z - 1}"}, hu[: x * y * (z - 1)])
+    elif FAULT == "named-like-input" and path.name.endswith(".gz"):
+        place.parent.mkdir(parents=True)
+        (place.parent / path.name).write_bytes(b"no image")
     elif FAULT != "no-output":
         write_mha(place, fields, hu)
     if FAULT == "link":
         (OUTPUT / "all").symlink_to("/output/images")
+    if FAULT == "hard-link":
+        place.rename(OUTPUT / "whole.mha")
+        place.hardlink_to(OUTPUT / "whole.mha")
+    if FAULT == "odd-name":
+        Path(os.fsdecode(os.fsencode(OUTPUT) + b"/caf\xe9.txt")).touch(mode=0o600)
     if FAULT == "private":
         place.chmod(0o600)
     if FAULT == "long-line":

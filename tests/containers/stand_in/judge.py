@@ -17,6 +17,8 @@ FAULT = os.environ.get("FAULT", "")
 
 def find_predictions() -> dict[str, Path]:
     jobs_file = INPUT / "predictions.json"
+    if not jobs_file.is_file() and FAULT == "no-flat":
+        raise ValueError("/input/predictions.json is missing")
     if not jobs_file.is_file():
         return {path.name.partition(".")[0]: path for path in sorted(INPUT.glob("*.mha"))}
     found = {}
@@ -37,7 +39,7 @@ def run() -> None:
     mean: float | None = sum(sizes) / len(sizes)
     if FAULT == "order":
         mean = float(next(iter(predictions.values())).stat().st_size)
-    if FAULT == "nan":
+    if FAULT == "nan" or (FAULT == "nan-flat" and not (INPUT / "predictions.json").is_file()):
         mean = float("nan")
     if FAULT == "null":
         mean = None

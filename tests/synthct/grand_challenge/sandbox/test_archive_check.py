@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,37 @@ def test_a_cut_tarball_is_not_readable(tmp_path: Path, suffix: str, mode: str, s
     archive, broken = read(path)
     assert archive is None
     assert [rule for rule in broken if rule.startswith("archive.")] == list(broken) != []
+
+
+def in_members(path: Path, compress: Callable[[bytes], bytes]) -> list[bytes]:
+    """The pieces of a tarball, each packed by itself, as bgzip and `cat a.gz b.gz` do."""
+    content = save_archive(path, image_config(User="1000"), layer=bytes(range(256)) * 800).read_bytes()
+    third = len(content) // 3
+    return [compress(piece) for piece in (content[:third], b"", content[third : 2 * third], content[2 * third :])]
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".tar.gz", gzip.compress), (".tar.xz", lzma.compress)])
+def test_a_packing_of_several_members(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / f"image{suffix}"
+    path.write_bytes(b"".join(in_members(tmp_path / "plain.tar", compress)))
+    archive, broken = read(path)
+    assert broken == {}
+    assert archive is not None
+    assert archive.facts.user == "1000"
+
+
+@pytest.mark.parametrize("member", [0, 2, 3])
+def test_a_wrong_checksum_of_any_member(tmp_path: Path, member: int) -> None:
+    members = in_members(tmp_path / "plain.tar", gzip.compress)
+    wrong = bytearray(members[member])
+    wrong[-8] ^= 1  # the first byte of its CRC-32
+    members[member] = bytes(wrong)
+    path = tmp_path / "image.tar.gz"
+    path.write_bytes(b"".join(members))
+    archive, broken = read(path)
+    assert archive is None
+    assert list(broken) == ["archive.readable"]
+    assert "CRC" in broken["archive.readable"]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b", b"\x1f\x8bgarbage" * 100, b"\xfd7zXZ\x00" * 50])

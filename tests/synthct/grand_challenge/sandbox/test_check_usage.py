@@ -33,6 +33,10 @@ def test_no_engine(host: str) -> None:
         (("--memory", "1g"), "--memory 1g is too little; expected 2g or more"),
         (("--memory", "lots"), "--memory lots is no size; expected one like 16g"),
         (("--region", "foot"), "--region foot is not known; expected AB, HN, TH, B, P or EX"),
+        (("--budget", "0"), "--budget 0 cannot be meant; expected 1 to 604800 seconds"),
+        (("--budget", "inf"), "--budget inf cannot be meant; expected 1 to 604800 seconds"),
+        (("--budget", "nan"), "--budget nan cannot be meant; expected 1 to 604800 seconds"),
+        (("--budget", "604801"), "--budget 604801 cannot be meant; expected 1 to 604800 seconds"),
         (("--ground-truth", "x"), "--ground-truth x is for --kind evaluation; expected it there only"),
     ],
 )
@@ -40,7 +44,7 @@ def test_options_that_cannot_be_meant(options: tuple[str, ...], words: str) -> N
     assert run_check("image", *options) == (2, [f"error: {words}"])
 
 
-@pytest.mark.parametrize("options", [("--kind", "both"), ("--gpus", "2"), ("--api", "rest"), ("--budget", "0")])
+@pytest.mark.parametrize("options", [("--kind", "both"), ("--gpus", "2"), ("--api", "rest"), ("--budget", "long")])
 def test_values_out_of_range(options: tuple[str, ...]) -> None:
     code, lines = run_check("image", *options)
     assert code == 2

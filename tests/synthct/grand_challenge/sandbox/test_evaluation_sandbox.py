@@ -17,6 +17,7 @@ from synthct.grand_challenge.sandbox.declared import choose_task_and_region
 from synthct.grand_challenge.sandbox.evaluation_cases import (
     find_truth,
     make_ground_truth,
+    make_predictions,
     write_algorithm_phase,
     write_flat_phase,
 )
@@ -24,7 +25,7 @@ from synthct.grand_challenge.sandbox.findings import Findings
 from synthct.grand_challenge.sandbox.metrics_checks import check_metrics, same_numbers
 from synthct.grand_challenge.sandbox.parcel import Entry, Output
 from synthct.grand_challenge.sandbox.verdict import Verdict
-from synthct.volume import read_volume
+from synthct.volume import read_volume, write_volume
 
 CASES = ["1ABA001", "1HNA001", "1THA001"]
 SOUND = {"aggregates": {"mae": {"mean": 4.5, "std": None}, "dice": {"mean": 1}}, "results": [{"a.b": 1}]}
@@ -67,6 +68,38 @@ def test_predictions_are_the_ct_with_noise_inside_the_mask(truth: tuple[Path, di
         assert np.all(sct.voxels[~inside] == -1000)
         error = np.abs(sct.voxels[inside].astype(int) - ct.voxels[inside]).mean()
         assert 20 < error < 40  # a normal distribution of 40 HU has a mean deviation of 32
+
+
+def test_predictions_for_a_ground_truth_of_ones_own_are_not_its_cts(
+    truth: tuple[Path, dict[str, Path]], tmp_path: Path
+) -> None:
+    """As NIfTI of a float type, in folders of cases, one without a mask: int16 .mha on the same grid come out."""
+    folder = truth[0]
+    for case in CASES[:2]:
+        (tmp_path / "own" / case).mkdir(parents=True)
+        ct = read_volume(folder / "ct" / f"{case}.mha")
+        write_volume(ct.with_voxels(ct.voxels.astype(np.float32)), tmp_path / "own" / case / "ct.nii.gz")
+    write_volume(read_volume(folder / "mask" / "1ABA001.mha"), tmp_path / "own" / "1ABA001" / "mask.nii.gz")
+    found = make_predictions(find_truth(tmp_path / "own"), tmp_path / "sct")
+    assert {case: path.name for case, path in found.items()} == {case: f"{case}.mha" for case in CASES[:2]}
+    for case, path in found.items():
+        sct, ct = read_volume(path), read_volume(folder / "ct" / f"{case}.mha")
+        inside = read_volume(folder / "mask" / f"{case}.mha").voxels > 0
+        assert sct.geometry.difference(ct.geometry) is None
+        assert sct.voxels.dtype == np.int16
+        assert 20 < np.abs(sct.voxels[inside].astype(int) - ct.voxels[inside]).mean() < 40
+        assert bool(np.all(sct.voxels[~inside] == -1000)) is (case == "1ABA001")
+
+
+def test_the_masks_beside_a_folder_of_cts_are_used(truth: tuple[Path, dict[str, Path]], tmp_path: Path) -> None:
+    folder, noisy = truth
+    found = make_predictions(find_truth(folder), tmp_path / "first")
+    again = make_predictions(find_truth(folder), tmp_path / "again")
+    for case in CASES:
+        first, inside = read_volume(found[case]).voxels, read_volume(folder / "mask" / f"{case}.mha").voxels > 0
+        assert np.all(first[~inside] == -1000)
+        assert np.array_equal(first, read_volume(again[case]).voxels)
+    assert np.array_equal(read_volume(found["1ABA001"]).voxels, read_volume(noisy["1ABA001"]).voxels)
 
 
 def test_settings_are_left_out_where_a_model_is_given(tmp_path: Path) -> None:

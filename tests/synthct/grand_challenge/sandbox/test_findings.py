@@ -57,6 +57,24 @@ def test_the_rule_decides_between_fault_and_refusal() -> None:
     }
 
 
+def test_a_view_without_refusals_gathers_faults_into_the_same_findings() -> None:
+    findings = Findings()
+    view = findings.without_refusals()
+    view.broken("output.size", "in the view", "nii-gz")
+    view.passed("output.type", "int16", "nii-gz")
+    findings.broken("output.format", ".nii")
+    found = {finding.id: finding.verdict for finding in findings.all()}
+    assert found == {"output.format": Verdict.REFUSED, "output.size": Verdict.FAIL, "output.type": Verdict.PASS}
+
+
+def test_a_name_that_is_not_utf8_can_be_printed() -> None:
+    findings = Findings()
+    findings.broken("output.readable", "caf\udce9.mha é (600)")
+    (finding,) = findings.all()
+    assert finding.found == "caf\\udce9.mha é (600)"
+    assert "\n".join(table_lines(report(findings))).encode("utf-8")
+
+
 def test_an_unknown_rule_is_no_rule() -> None:
     with pytest.raises(KeyError, match="nonsense"):
         Findings().passed("nonsense", "x")
@@ -110,7 +128,7 @@ def test_plain_lines_are_aligned_and_give_the_reason() -> None:
     assert head.split()[:3] == list(HEADINGS[:3])
     assert first.index("image.user") == second.index("output.one-image") == head.index("check")
     assert first.endswith("[CONTRACT 2.1: USER]")
-    assert "(expected exactly one image, below images/synthetic-ct)" in second
+    assert "(expected exactly one image below images/synthetic-ct)" in second
     assert "expected" not in first
 
 

@@ -74,19 +74,50 @@ def test_no_image(tmp_path: Path) -> None:
     assert broken(listed(tmp_path)) == {"output.one-image": "0 images: none"}
 
 
-@pytest.mark.parametrize("second", ["images/synthetic-ct/b.mha", "images/spread/b.mha", "images/synthetic-ct/in/b.mha"])
+@pytest.mark.parametrize(
+    "second", ["images/synthetic-ct/b.mha", "images/synthetic-ct/in/b.mha", "images/synthetic-ct/b.tif"]
+)
 def test_two_images(tmp_path: Path, second: str) -> None:
+    (tmp_path / second).parent.mkdir(parents=True)
+    (tmp_path / second).write_bytes(b"counted by its name")
     write(tmp_path, sct())
-    write(tmp_path, sct(), second)
     found = broken(listed(tmp_path))
     assert list(found) == ["output.one-image"]
     assert found["output.one-image"].startswith("2 images: ")
     assert second in found["output.one-image"]
 
 
+@pytest.mark.parametrize("beside", ["images/spread/b.mha", "images/synthetic-ct/b.nii.gz", "images/synthetic-ct.mha"])
+def test_what_is_no_second_image(tmp_path: Path, beside: str) -> None:
+    """The output of another socket, and a file that the platform's builders do not read."""
+    write(tmp_path, sct())
+    write(tmp_path, sct(), beside)
+    findings = Findings()
+    check_output(listed(tmp_path), grid(), "plain, strict", findings)
+    assert {finding.verdict for finding in findings.all()} == {Verdict.PASS}
+    (finding,) = findings.of_rule("output.one-image")
+    assert finding.found == f"{PLACE} (beside it {beside})"
+
+
 def test_an_image_in_another_folder_only(tmp_path: Path) -> None:
     write(tmp_path, sct(), "images/ct/sct.mha")
-    assert list(broken(listed(tmp_path))) == ["output.one-image"]
+    assert broken(listed(tmp_path)) == {"output.one-image": "0 images: none (beside it images/ct/sct.mha)"}
+
+
+def test_what_the_platform_never_sees_cannot_be_refused(tmp_path: Path) -> None:
+    """The template names its output like its input: .nii.gz for the case that only a user's own machine has."""
+    write(tmp_path, Volume(sct().voxels[:-1], replace(GEOMETRY, size=(6, 5, 3))), "images/synthetic-ct/sct.nii.gz")
+    for is_local, verdict in ((True, Verdict.FAIL), (False, Verdict.REFUSED)):
+        findings = Findings()
+        check_output(listed(tmp_path), grid(), "nii-gz, strict", findings, is_local=is_local)
+        found = {finding.id: finding.verdict for finding in findings.all() if finding.verdict is not Verdict.PASS}
+        assert found == {"output.format": verdict, "output.size": verdict}
+
+
+def test_a_link_to_the_image_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
+    write(tmp_path, Volume(sct().voxels.astype(np.int32), GEOMETRY), "kept/whole.mha")
+    link = Entry(PurePosixPath(PLACE), "link", 0o777, "../../kept/whole.mha")
+    assert broken(listed(tmp_path, link)) == {"output.type": "int32"}
 
 
 def test_other_files_beside_the_image_do_no_harm(tmp_path: Path) -> None:

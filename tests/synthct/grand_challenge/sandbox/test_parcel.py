@@ -60,6 +60,48 @@ def test_links_in_a_tree_are_followed(tmp_path: Path) -> None:
     assert packed(lambda parcel: parcel.tree(tmp_path / "model", "m"))["m/weights"][1] == b"1"
 
 
+def test_linked_folders_are_followed_too(tmp_path: Path) -> None:
+    (tmp_path / "store" / "deep").mkdir(parents=True)
+    (tmp_path / "store" / "deep" / "weights").write_bytes(b"12")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "fold_0").symlink_to("../store")
+    (tmp_path / "model" / "fold_1").symlink_to("fold_0")
+    found = packed(lambda parcel: parcel.tree(tmp_path / "model", "m"))
+    assert [name for name, (_, content) in found.items() if content == b"12"] == [
+        "m/fold_0/deep/weights",
+        "m/fold_1/deep/weights",
+    ]
+    assert found["m/fold_0"][0].isdir()
+
+
+@pytest.mark.parametrize("target", [".", "..", "../a"])
+def test_a_loop_of_links_is_named(tmp_path: Path, target: str) -> None:
+    (tmp_path / "m" / "a").mkdir(parents=True)
+    (tmp_path / "m" / "a" / "again").symlink_to(target)
+    with pytest.raises(InputError, match=r"again: leads back to .*; expected no loop of links"):
+        packed(lambda parcel: parcel.tree(tmp_path / "m", "m"))
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o755, 0o755), (0o700, 0o755), (0o600, 0o644), (0o4755, 0o755)])
+def test_what_its_owner_may_run_all_may_run(tmp_path: Path, mode: int, kept: int) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "tool").write_bytes(b"#!")
+    (tmp_path / "m" / "tool").chmod(mode)
+    (tmp_path / "m.tar").write_bytes(tar_of((member("tool", mode=mode), b"#!")))
+    assert packed(lambda parcel: parcel.tree(tmp_path / "m", "m"))["m/tool"][0].mode == kept
+    assert packed(lambda parcel: parcel.tarball(tmp_path / "m.tar", "m"))["m/tool"][0].mode == kept
+
+
+def test_an_owner_of_ones_choice(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"1")
+    with Parcel.pack((1000, 7)) as (parcel, stream):
+        parcel.tree(tmp_path, "m")
+        parcel.link("m/link", "weights")
+        parcel.close()
+        with tarfile.open(fileobj=stream) as archive:
+            assert {(entry.uid, entry.gid) for entry in archive} == {(1000, 7)}
+
+
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     (tmp_path / "weights").symlink_to("absent")
     with pytest.raises(InputError, match="weights: cannot be read"):
@@ -130,6 +172,29 @@ def test_an_output_is_listed_whole_and_its_files_are_taken_over(tmp_path: Path) 
     ]
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["images", "sct.mha"]
     assert (tmp_path / "out" / "images" / "sct.mha").read_bytes() == b"voxels"
+
+
+def test_hard_links_of_an_output_are_files(tmp_path: Path) -> None:
+    stream = tar_of(
+        (member("output", tarfile.DIRTYPE, 0o777), b""),
+        (member("output/cache.mha", mode=0o600), b"voxels"),
+        (member("output/images/sct.mha", tarfile.LNKTYPE, 0o600, "output/cache.mha"), b""),
+        (member("output/link", tarfile.SYMTYPE, 0o777, "cache.mha"), b""),
+        (member("output/again", tarfile.LNKTYPE, 0o777, "output/link"), b""),
+        (member("output/stolen", tarfile.LNKTYPE, 0o777, "output/../../secret"), b""),
+    )
+    (tmp_path / "secret").write_bytes(b"of this machine")
+    output = read_output([stream], tmp_path / "out")
+    assert [(str(entry.path), entry.kind, entry.mode, entry.target) for entry in output.entries[1:]] == [
+        ("cache.mha", "file", 0o600, ""),
+        ("images/sct.mha", "file", 0o600, ""),
+        ("link", "link", 0o777, "cache.mha"),
+        ("again", "link", 0o777, "cache.mha"),
+        ("stolen", "other", 0, ""),
+    ]
+    assert (tmp_path / "out" / "images" / "sct.mha").read_bytes() == b"voxels"
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.mha")) == ["cache.mha", "sct.mha"]
+    assert not (tmp_path / "out" / "stolen").exists()
 
 
 def test_an_output_cannot_write_through_its_own_link(tmp_path: Path) -> None:

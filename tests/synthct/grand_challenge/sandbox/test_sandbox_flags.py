@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from synthct.errors import UsageError
-from synthct.grand_challenge.sandbox.flags import GIBIBYTE, Phase, parse_memory, run_flags
+from synthct.grand_challenge.sandbox.flags import GIBIBYTE, Phase, core_set, parse_memory, run_flags, usable_cores
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -18,6 +20,7 @@ def test_what_both_phases_share(phase: Phase) -> None:
     assert flags["ulimits"] == [{"Name": "data", "Soft": 15 * GIBIBYTE, "Hard": 15 * GIBIBYTE}]
     assert flags["init"]
     assert "device_requests" not in flags
+    assert "cpuset_cpus" not in flags
 
 
 def test_the_platform_keeps_the_user_and_half_the_memory_for_shm() -> None:
@@ -36,6 +39,40 @@ def test_all_gpus_are_handed_over_where_asked() -> None:
     flags = run_flags(Phase.PLATFORM, memory=4 * GIBIBYTE, uid=1, gpu=True)
     (request,) = flags["device_requests"]
     assert (request["Count"], request["Capabilities"]) == (-1, [["gpu"]])
+
+
+@pytest.mark.parametrize(
+    ("total", "usable", "cores"),
+    [
+        (2, {0, 1}, None),
+        (8, set(range(8)), None),
+        (9, set(range(9)), "0,1,2,3,4,5,6,7"),
+        (64, set(range(32, 64)), "32,33,34,35,36,37,38,39"),
+        (64, {5, 3}, "3,5"),
+        (64, set(), "0,1,2,3,4,5,6,7"),
+        (0, set(), None),
+    ],
+)
+def test_a_large_host_lends_no_more_cores_than_the_platforms_machines_have(
+    total: int, usable: set[int], cores: str | None
+) -> None:
+    assert core_set(total, usable) == cores
+
+
+def test_the_chosen_cores_are_handed_to_docker() -> None:
+    flags = run_flags(Phase.STRICT, memory=4 * GIBIBYTE, uid=1, gpu=False, cores="0,1")
+    assert flags["cpuset_cpus"] == "0,1"
+
+
+def test_the_usable_cores_are_those_of_this_process() -> None:
+    own = os.sched_getaffinity(0)
+    one = {min(own)}
+    try:
+        os.sched_setaffinity(0, one)
+        assert usable_cores() == one
+    finally:
+        os.sched_setaffinity(0, own)
+    assert usable_cores() == own
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,14 @@ def test_a_log_is_copied_up_to_a_mebibyte(tmp_path: Path) -> None:
     summarise_log([b"x" * (900 << 10), b"y" * (900 << 10)], tmp_path / "stderr.txt")
     copied = (tmp_path / "stderr.txt").read_bytes()
     assert (len(copied), copied[:1], copied[-1:]) == (1 << 20, b"x", b"y")
+    summarise_log([b"z"], tmp_path / "stderr.txt")
+    assert (tmp_path / "stderr.txt").read_bytes() == copied
+
+
+def test_a_later_piece_of_a_log_is_added_to_its_copy(tmp_path: Path) -> None:
+    summarise_log([b"one\n"], tmp_path / "stderr.txt")
+    summarise_log([b"two\n"], tmp_path / "stderr.txt")
+    assert (tmp_path / "stderr.txt").read_text() == "one\ntwo\n"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,59 @@ def test_everything_else_is_named_by_its_innermost_path() -> None:
         changes("/home", "/home/user", "/home/user/.cache", "/home/user/.cache/a", "/var/x", "/outputs")
     )
     assert found == ("/home/user/.cache/a", "/outputs", "/var/x")
+
+
+NVIDIA = (
+    "/usr/bin/nvidia-smi",
+    "/usr/bin/nvidia-cuda-mps-control",
+    "/usr/bin/nv-fabricmanager",
+    "/usr/lib/x86_64-linux-gnu/libcuda.so.535.129.03",
+    "/usr/lib/x86_64-linux-gnu/libcuda.so",
+    "/usr/lib64/libnvidia-ml.so.1",
+    "/usr/lib/i386-linux-gnu/libnvidia-ptxjitcompiler.so.535.129.03",
+    "/lib/x86_64-linux-gnu/libcudadebugger.so.1",
+    "/usr/lib/x86_64-linux-gnu/vdpau/libvdpau_nvidia.so.535.129.03",
+    "/usr/lib/x86_64-linux-gnu/libGLESv1_CM_nvidia.so.1",
+    "/usr/lib/x86_64-linux-gnu/libnvcuvid.so.1",
+    "/usr/lib/x86_64-linux-gnu/libnvoptix.so.1",
+    "/usr/lib/x86_64-linux-gnu/gbm/nvidia-drm_gbm.so",
+    "/usr/lib/firmware/nvidia/535.129.03/gsp_ga10x.bin",
+    "/lib/firmware/nvidia/535.129.03/gsp_tu10x.bin",
+    "/usr/lib/wsl/lib/libdxcore.so",
+    "/run/nvidia-persistenced/socket",
+    "/run/nvidia-fabricmanager/socket",
+    "/etc/vulkan/icd.d/nvidia_icd.json",
+    "/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
+    "/usr/share/nvidia/nvoptix.bin",
+    "/etc/OpenCL/vendors/nvidia.icd",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf.d/00-nvcr-2214378265.conf",
+    "/var/cache/ldconfig/aux-cache",
+)
+NOT_NVIDIA = (
+    "/home/user/.nv/ComputeCache/index",
+    "/usr/bin/nvidia-smi/more",
+    "/usr/bin/python3",
+    "/usr/lib/libcudart.so.12",
+    "/usr/lib/python3.11/site-packages/nvidia/cublas/lib/libnvidia-x.so",
+    "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    "/app/libcuda.so.1",
+    "/run/other",
+    "/etc/ld.so.conf",
+    "/usr/share/other/notes.json",
+)
+
+
+@pytest.mark.parametrize("path", NVIDIA)
+def test_the_mount_points_of_nvidias_runtime_count_only_without_a_gpu(path: str) -> None:
+    folders = [str(parent) for parent in PurePosixPath(path).parents]
+    assert written_outside(changes(*folders, path), gpu=True) == ()
+    assert written_outside(changes(*folders, path)) == (path,)
+
+
+@pytest.mark.parametrize("path", NOT_NVIDIA)
+def test_a_gpu_excuses_no_other_writes(path: str) -> None:
+    assert written_outside(changes("/etc/ld.so.cache", path), gpu=True) == (path,)
 
 
 @pytest.mark.parametrize(
