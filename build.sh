@@ -25,11 +25,11 @@ for about in "$root"/algorithms/*/about.py; do
     known+=("${folder//_/-}")
 done
 
-names=() together="" api=exec base="" tag="" wheelhouse="$root/docker/wheelhouse" certificates="$root/docker/certificates" options=()
+names=() together="" offline="" api=exec base="" tag="" wheelhouse="$root/docker/wheelhouse" certificates="$root/docker/certificates" options=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        -h | --help) sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
-        --offline) options+=(--build-arg OFFLINE=1); shift; continue ;;
+        -h | --help) sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;;
+        --offline) offline=1; options+=(--build-arg OFFLINE=1); shift; continue ;;
         --*) [ $# -gt 1 ] || fail "$1 needs a value (./build.sh --help)" ;;
     esac
     case "$1" in
@@ -54,6 +54,11 @@ if [ -n "$together" ]; then
 elif [ "${names[*]}" = all ]; then
     names=("${known[@]}" evaluation)
 fi
+[[ ${#names[@]} -le 1 || " ${names[*]} " != *" all "* ]] || fail "all stands beside other names; expected it alone"
+[[ "$together" != *evaluation* ]] || fail "--algorithms $together: the evaluation is an image of its own (./build.sh evaluation)"
+if [ -n "$offline" ] && ! compgen -G "$wheelhouse/*.whl" > /dev/null; then
+    fail "--offline: $wheelhouse holds no packages; expected docker/wheelhouse.sh DIR to have filled it (--wheelhouse DIR)"
+fi
 [ ${#names[@]} -gt 0 ] || fail "nothing to build; expected all, evaluation or names out of: ${known[*]}"
 [ -z "$tag" ] || [ ${#names[@]} -eq 1 ] || fail "--tag $tag fits one image; got ${#names[@]}"
 for name in "${names[@]}"; do
@@ -64,7 +69,10 @@ for name in "${names[@]}"; do
     done
 done
 command -v docker > /dev/null || fail "docker was not found; expected it on the PATH"
-docker info > /dev/null 2>&1 || { echo "error: no Docker engine answers; start one (docker/engine.sh start does on Debian, as root)" >&2; exit 1; }
+told="$(docker info 2>&1 > /dev/null)" || {
+    echo "error: no Docker engine answers: $(tail -n 1 <<< "$told") (docker/engine.sh start starts one on Debian, as root)" >&2
+    exit 1
+}
 
 version="$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")"
 revision="$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)"
@@ -89,6 +97,9 @@ for name in "${names[@]}"; do
     echo "building $image ..." >&2
     context | docker build ${DOCKER_QUIET_BUILD:+--quiet} --platform linux/amd64 --file "docker/$kind.Dockerfile" --tag "$image" \
         ${base:+--build-arg "BASE_IMAGE=$base"} --build-arg "ALGORITHMS=$name" --build-arg "API_METHOD=$api" \
-        --build-arg "VERSION=$version" --build-arg "REVISION=$revision" "${options[@]}" - >&2
+        --build-arg "VERSION=$version" --build-arg "REVISION=$revision" "${options[@]}" - >&2 || {
+        echo "error: $image was not built; where its base or packages cannot be had: --base, --wheelhouse (docs/containers.md)" >&2
+        exit 1
+    }
     echo "$image"
 done

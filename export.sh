@@ -40,10 +40,12 @@ case "$name" in
     *:*) image="$name" ;;
     *) image="synthct-$name:$version" ;;
 esac
+told="$(docker info 2>&1 > /dev/null)" || fail "no Docker engine answers: $(tail -n 1 <<< "$told")" 1
 [ -n "$with_image$model$ground_truth" ] || fail "--no-image leaves nothing to write; expected --model or --ground-truth"
 docker image inspect "$image" > /dev/null 2>&1 || fail "$image: no such image; expected ./build.sh $name to have built it" 3
 label() { docker image inspect --format "{{index .Config.Labels \"$1\"}}" "$image"; }
-case "$(label org.opencontainers.image.title)" in # whose image it is
+title="$(label org.opencontainers.image.title)"
+case "$title" in # whose image it is
     "synthct evaluation") kind=evaluation ;;
     "synthct "*) kind=algorithm ;;
     *) kind=other ;;
@@ -51,6 +53,19 @@ esac
 [ -z "$model" ] || [ -d "$model" ] || fail "$model: no such folder; expected a model folder" 3
 [ -z "$model" ] || [ -e "$model/model.json" ] || [ -e "$model/routes.json" ] || [ $kind != algorithm ] ||
     fail "$model: holds neither model.json nor routes.json; expected a model folder" 3
+[ -z "$ground_truth" ] || [ $kind != algorithm ] || fail "--ground-truth $ground_truth is an evaluation's; $image is an algorithm"
+if [ $kind = algorithm ] && [ -n "$model" ]; then
+    values() { sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p" "$2"; }
+    while IFS= read -r card; do
+        of="$(values algorithm "$card" | head -n 1)"
+        [[ ",${title#synthct }," = *",$of,"* ]] || fail "$card: is a model of ${of:-nothing}; expected one of ${title#synthct }" 4
+    done < <(find -L "$model" -name model.json)
+    if [ -e "$model/routes.json" ]; then
+        while IFS= read -r folder; do
+            [ -e "$model/$folder/model.json" ] || fail "$model/routes.json: leads to $folder, which holds no model.json" 4
+        done < <(tr ',{}' '\n' < "$model/routes.json" | sed -n 's/.*:[[:space:]]*"\([^"]*\)".*/\1/p')
+    fi
+fi
 [ -z "$ground_truth" ] || { [ -d "$ground_truth/ct" ] && [ -d "$ground_truth/mask" ]; } ||
     fail "$ground_truth: holds no ct/ and mask/; expected a folder made by synthct prepare --to ground-truth" 3
 
@@ -85,25 +100,35 @@ if [ -n "$with_image" ]; then
 fi
 if [ -n "$model" ]; then pack "$model" "$stem-model.tar.gz" "${model_files[@]}"; files+=("$stem-model.tar.gz"); fi
 if [ -n "$ground_truth" ]; then pack "$ground_truth" "$stem-ground-truth.tar.gz" ! -name ground_truth.tar.gz; files+=("$stem-ground-truth.tar.gz"); fi
-(cd "$partial" && sha256sum "${files[@]}" > "$stem.sha256")
-for file in "${files[@]}" "$stem.sha256"; do mv "$partial/$file" "$output/$file"; done
+sums="$stem.sha256"
+[ -n "$with_image" ] || sums="${files[0]%.tar.gz}.sha256" # the image's own stays as it is
+(cd "$partial" && sha256sum "${files[@]}" > "$sums")
+for file in "${files[@]}" "$sums"; do mv "$partial/$file" "$output/$file"; done
 
 echo
 echo "In $output:"
-for file in "${files[@]}"; do printf '  %-44s %7.1f MB\n' "$file" "$(wc -c < "$output/$file" | awk '{print $1 / 1e6}')"; done
-echo "  $stem.sha256"
+for file in "${files[@]}"; do printf '  %-44s %8.2f MB\n' "$file" "$(wc -c < "$output/$file" | awk '{print $1 / 1e6}')"; done
+echo "  $sums"
 echo
+written() { if [ -e "$output/$1" ]; then echo " (in $output)"; fi; }
 if [ $kind = evaluation ]; then
     echo "Upload, as an editor of the challenge:"
-    echo "  1. Phase -> Evaluation methods -> Add a method: $stem.tar.gz"
-    echo "  2. Phase -> Ground truths -> Upload: ${stem}-ground-truth.tar.gz${ground_truth:+ (written)}; it is unpacked to /opt/ml/input/data/ground_truth"
+    echo "  1. Phase -> Evaluation methods -> Add a method: $stem.tar.gz$(written "$stem.tar.gz")"
+    echo "  2. Phase -> Ground truths -> Upload: $stem-ground-truth.tar.gz$(written "$stem-ground-truth.tar.gz"); it is unpacked to /opt/ml/input/data/ground_truth"
     echo "  3. Weights of the judge: in the ground truth's folder totalsegmentator/, or as a model tarball (--model DIR)"
     echo "  4. Leaderboard columns: aggregates.mae.mean, aggregates.psnr.mean, aggregates.ms_ssim.mean, aggregates.DICE.mean, aggregates.HD95.mean"
+    options=(--kind evaluation)
 else
     echo "Upload, as an editor of the algorithm (there is no API for uploads):"
-    echo "  1. Algorithm -> Containers -> Upload: $stem.tar.gz; wait until it is active (it is checked first, which takes minutes)"
-    echo "  2. Algorithm -> Models -> Upload: ${stem}-model.tar.gz${model:+ (written)}; without it the container ends with exit code 4"
+    echo "  1. Algorithm -> Containers -> Upload: $stem.tar.gz$(written "$stem.tar.gz"); wait until it is active (it is checked first, which takes minutes)"
+    echo "  2. Algorithm -> Models -> Upload: $stem-model.tar.gz$(written "$stem-model.tar.gz"); without it the container ends with exit code 4"
     echo "  3. Algorithm -> Try-out, with one case; or: synthct try-out SLUG CASE"
     echo "  4. Challenge -> Submit, once the try-out has succeeded"
+    options=()
 fi
-echo "The same file cannot be uploaded twice. Check it beforehand: synthct check $output/$stem.tar.gz${model:+ --model $output/$stem-model.tar.gz}"
+checked="$image"
+[ ! -e "$output/$stem.tar.gz" ] || checked="$output/$stem.tar.gz"
+[ -z "$model" ] || options+=(--model "$output/$stem-model.tar.gz")
+[ -z "$ground_truth" ] || options+=(--ground-truth "$output/$stem-ground-truth.tar.gz")
+echo "The same file cannot be uploaded twice. Check it beforehand:"
+echo "  synthct check $(printf '%q ' "$checked" "${options[@]}")"

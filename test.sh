@@ -3,6 +3,7 @@
 # (default: ../shared/data). As root on Debian a Docker engine is installed and started where there is none. The summary says how
 # many tests were skipped and why.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,4p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
 setup_venv evaluation totalsegmentator report platform dev

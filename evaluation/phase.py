@@ -56,13 +56,21 @@ def read_phase(ground_truth: Path) -> PhaseSettings:
     try:
         settings = PhaseSettings.model_validate(_read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "content"
-        raise InputError(f"{path}: {where}: {first['msg']}; found {_shown(first['input'])}") from error
+        raise InputError(f"{path}: {_complaint(error)}") from error
     specs = tuple(
         _placed(spec, ground_truth, f"{path}: segmenters.{number}") for number, spec in enumerate(settings.segmenters)
     )
     return settings.model_copy(update={"segmenters": specs})
+
+
+def _complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, in the words of a JSON file where pydantic's are those of Python."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "content"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: is no known field; expected {', '.join(PhaseSettings.model_fields)}"
+    what = {"tuple_type": "expected a list of judges", "model_type": "expected an object"}
+    return f"{where}: {what.get(first['type'], first['msg'])}; found {_shown(first['input'])}"
 
 
 def _placed(spec: str, root: Path, where: str) -> str:

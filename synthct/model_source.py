@@ -122,8 +122,9 @@ def find_source(model: Path | None, starters: Mapping[str, Path], *, use_starter
         return ModelSource(names, [found], read_routes(found))
     if not (use_starter or starter_allowed()):
         raise WeightsError(
-            f"no weights for {words}: no --model DIR was given and {PLATFORM_FOLDERS[0]} holds none (--starter or "
-            f"{STARTER_VARIABLE}=1 runs the starter weights)"
+            f"no weights for {words}: no --model DIR was given and {PLATFORM_FOLDERS[0]} holds none; expected a model "
+            f"folder at {PLATFORM_FOLDERS[0]}, or --model DIR ({STARTER_VARIABLE}=1, or --starter, runs the starter "
+            "weights)"
         )
     folders = [path for path in starters.values() if (path / CARD_NAME).is_file()]
     if not folders:

@@ -65,7 +65,9 @@ class Routes:
             if target is not None:
                 warnings.warn(f"{path}: the region is unknown; falling back to {target}", stacklevel=3)
         if target is None:
-            raise WeightsError(f"{path}: leads nowhere for '{key}'; expected an entry 'mri/AB' that names a folder")
+            keys = dict.fromkeys((key, f"{task}/{ANY_REGION}")) if task is not None else ("mri/AB",)
+            wanted = " or ".join(f"'{name}'" for name in keys)
+            raise WeightsError(f"{path}: leads nowhere for '{key}'; expected an entry {wanted} that names a folder")
         return self.folder / target
 
 
@@ -74,11 +76,14 @@ def read_routes(folder: Path) -> Routes | None:
 
     Raises:
         WeightsError: it is no object of routes, a key names no task or region, or stands twice, or a target is no name
-            of a folder or leads out of `folder`.
+            of a folder or leads out of `folder`; or the folder cannot be entered.
     """
     path = folder / ROUTES_NAME
-    if not path.is_file():
-        return None
+    try:
+        if not path.is_file():
+            return None
+    except PermissionError as error:
+        raise _closed(folder, error) from error
     pairs = read_model_json(path, as_pairs=True)
     if not isinstance(pairs, _Pairs) or not pairs:
         raise WeightsError(f"{path}: holds no routes; expected an object such as {{'mri/AB': 'abdomen'}}")
@@ -110,33 +115,39 @@ def find_folder(model: Path | None) -> Path | None:
     A folder that was named is returned whatever it holds; the platform's count only where they hold a model.
 
     Raises:
-        WeightsError: the platform's folder holds something that is no model: an upload that was packed wrongly must
-            not fall back to starters.
+        WeightsError: the platform's folder cannot be entered, or holds something that is no model: an upload that was
+            packed wrongly must not fall back to starters.
     """
     if model is not None:
         return model
     if named := os.environ.get(MODEL_VARIABLE, "").strip():
         return Path(named)
-    upload = PLATFORM_FOLDERS[0]
-    if upload.is_dir() and any(upload.iterdir()) and not _holds_model(upload):
-        first = sorted(path.name for path in upload.iterdir())[0]
-        raise WeightsError(
-            f"{upload}: holds {first}, but neither {CARD_NAME} nor {ROUTES_NAME}; expected them at the tarball's top"
-        )
-    return next((path for path in PLATFORM_FOLDERS if _holds_model(path)), None)
+    for folder in PLATFORM_FOLDERS:
+        try:
+            if _holds_model(folder):
+                return folder
+            if folder == PLATFORM_FOLDERS[0]:
+                _require_empty(folder)
+        except PermissionError as error:
+            raise _closed(folder, error) from error
+    return None
 
 
 def read_model_json(path: Path, *, as_pairs: bool = False) -> Any:  # noqa: ANN401
     """Read a JSON file of a model folder; with `as_pairs` objects are lists of pairs, so that a doubled key shows.
 
     Raises:
-        WeightsError: it is missing or no JSON.
+        WeightsError: it is missing or no JSON, or it or its folder is closed to this user.
     """
     try:
         with path.open("rb") as stream:
             return json.loads(stream.read(JSON_LIMIT), object_pairs_hook=_Pairs if as_pairs else None)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; expected a model folder with {CARD_NAME}") from error
+    except PermissionError as error:
+        if not os.access(path.parent, os.X_OK):
+            raise _closed(path.parent, error) from error
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected a readable file") from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error})") from error
 
@@ -147,3 +158,18 @@ class _Pairs(list[tuple[str, Any]]):
 
 def _holds_model(path: Path) -> bool:
     return (path / CARD_NAME).is_file() or (path / ROUTES_NAME).is_file()
+
+
+def _require_empty(folder: Path) -> None:
+    first = min((path.name for path in folder.iterdir()), default=None) if folder.is_dir() else None
+    if first is not None:
+        raise WeightsError(
+            f"{folder}: holds {first}, but neither {CARD_NAME} nor {ROUTES_NAME}; expected them at the tarball's top"
+        )
+
+
+def _closed(folder: Path, error: PermissionError) -> WeightsError:
+    """A container runs as its own user, whom a folder of mode 700 keeps out."""
+    return WeightsError(
+        f"{folder}: cannot be read ({error.strerror}); expected a folder that user id {os.geteuid()} may enter"
+    )

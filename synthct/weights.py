@@ -90,7 +90,7 @@ class ModelFolder:
             return
         raise WeightsError(
             f"{self.path}: this model is for task {_list(self.card.tasks)}, region {_list(self.card.regions)}; the "
-            f"case is {task}, {region or 'unknown region'} (--force runs it all the same)"
+            f"case is {task}, {region or 'unknown region'} (synthct predict --force runs it all the same)"
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,8 +44,13 @@ class Job:
 
 
 def is_platform_folder(folder: Path) -> bool:
-    """Tell whether a folder is laid out as the platform's /input: images/mri or images/cbct below it."""
-    return any((folder / IMAGES / task.value).is_dir() for task in Task)
+    """Tell whether a folder is laid out as the platform's /input: images/mri or images/cbct below it.
+
+    Raises:
+        InputError: the folder cannot be entered.
+    """
+    with _entering(folder):
+        return any((folder / IMAGES / task.value).is_dir() for task in Task)
 
 
 def read_job(
@@ -61,21 +68,22 @@ def read_job(
 
     Raises:
         ContractError: there is no input image, or not exactly one.
-        InputError: the input folder or the mask is missing.
+        InputError: the input folder or the mask is missing, or a folder cannot be entered.
         UsageError: TASK_TYPE names no task.
     """
     settings = _settings()
     source = (input_folder or Path(settings.get("INPUT_FOLDER") or "/input")).absolute()  # not resolved: a link
     target = (output_folder or Path(settings.get("OUTPUT_FOLDER") or "/output")).absolute()
-    if not source.is_dir():
-        raise InputError(f"{source}: no such folder; expected the platform's input folder")
     if task is None and settings.get("TASK_TYPE"):
         task = parse_task(settings["TASK_TYPE"])
-    if task is None:
-        task = _detect_task(source)
-    image = _single_image(source / IMAGES / task.value)
-    mask_folder = source / IMAGES / MASK_FOLDER
-    mask = _single_image(mask_folder) if require_mask or mask_folder.is_dir() else None
+    with _entering(source):
+        if not source.is_dir():
+            raise InputError(f"{source}: no such folder; expected the platform's input folder")
+        if task is None:
+            task = _detect_task(source)
+        image = _single_image(source / IMAGES / task.value)
+        mask_folder = source / IMAGES / MASK_FOLDER
+        mask = _single_image(mask_folder) if require_mask or mask_folder.is_dir() else None
     sockets = _read_sockets(source / "inputs.json")
     case_id = _case_id(sockets, task, image, mask)
     region_file = source / "region.json"
@@ -100,19 +108,41 @@ def _settings() -> dict[str, str]:
     return settings
 
 
+@contextmanager
+def _entering(source: Path) -> Iterator[None]:
+    """Make an InputError of a folder that this user is kept out of, as a container's user is by mode 700."""
+    try:
+        yield
+    except PermissionError as error:
+        # The error may name what lies behind the closed folder.
+        folders = (source, *(source / IMAGES / name for name in ("", *Task, MASK_FOLDER)))
+        found = (path for path in folders if os.access(path, os.F_OK) and not os.access(path, os.X_OK))
+        closed = next(found, error.filename)
+        raise InputError(
+            f"{closed}: cannot be read ({error.strerror}); expected a folder that user id {os.geteuid()} may enter"
+        ) from error
+
+
 def _detect_task(source: Path) -> Task:
     present = [task for task in Task if (source / IMAGES / task.value).is_dir()]
     if len(present) == 2:
         present = [task for task in present if images_below(source / IMAGES / task.value)] or present
-    if len(present) != 1:
-        found = " and ".join(f"{IMAGES}/{task}" for task in present) or "neither"
-        raise ContractError(f"{source}: holds {found}; expected one of images/mri and images/cbct (or TASK_TYPE)")
+    if not present:
+        names = sorted(path.name for path in source.iterdir())
+        found = ", ".join(names[:3] + ["..."] * (len(names) > 3)) or "nothing"
+        raise ContractError(
+            f"{source}: holds {found}, no images/mri and no images/cbct; expected one of them (synthct prepare ... "
+            "--to platform makes such folders)"
+        )
+    if len(present) > 1:
+        raise ContractError(f"{source}: holds images/mri and images/cbct; expected one of them (or TASK_TYPE)")
     return present[0]
 
 
 def _single_image(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected it to hold one image")
+    os.scandir(folder).close()  # rglob passes over a folder that is closed to this user
     images = images_below(folder)
     if len(images) != 1:
         names = ", ".join(image.name for image in images[:3]) or "none"

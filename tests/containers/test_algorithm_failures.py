@@ -49,7 +49,7 @@ def require_refusal(ended: Ended, code: int, *words: str) -> None:
 def test_a7_empty_input(lookup_image: str, ramp: Path, tmp_path: Path) -> None:
     (tmp_path / "input").mkdir()
     ended = run_container(lookup_image, tmp_path / "input", tmp_path / "output", model=ramp)
-    require_refusal(ended, 6, "/input: holds neither", "images/mri and images/cbct")
+    require_refusal(ended, 6, "/input: holds nothing", "no images/mri and no images/cbct")
 
 
 def test_a7_missing_weights(lookup_image: str, tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ def shell(image: str, command: str) -> str:
         (("lookup-table", "evaluation", "--tag", "x"), ("--tag x", "2")),
         (("lookup-table", "--wheelhouse", "/no/such/folder"), ("/no/such/folder",)),
         (("lookup-table", "--base"), ("--base needs a value",)),
+        (("lookup-table", "--offline"), ("docker/wheelhouse.sh",)),
+        (("all", "lookup-table"), ("all stands beside",)),
+        (("--algorithms", "lookup-table,evaluation", "--tag", "x"), ("image of its own",)),
         (("--turbo", "1"), ("--turbo",)),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands.command_line import synthct
-from containers.images import ROOT, engine_answers
+from containers.images import BASE, ROOT, engine_answers
 
 STARTER = ROOT / "algorithms" / "lookup_table" / "starter"
 
@@ -26,6 +26,15 @@ def export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def members(path: Path) -> list[str]:
     with tarfile.open(path) as archive:
         return sorted(member.name for member in archive if member.isfile())
+
+
+def labelled(kind: str) -> str:
+    """An image that only its label tells: enough for what export.sh packs beside it."""
+    title = {"evaluation": "synthct evaluation", "stranger": "their own"}[kind]
+    tag = f"synthct-test/{kind}:labelled"
+    lines = f'FROM {BASE}\nLABEL org.opencontainers.image.title="{title}"\nUSER 1000\n'
+    subprocess.run(["docker", "build", "--tag", tag, "-"], input=lines.encode(), capture_output=True, check=True)
+    return tag
 
 
 @pytest.mark.parametrize(
@@ -57,8 +66,10 @@ def test_an_image_that_was_not_built(engine: None, tmp_path: Path) -> None:
 def test_folders_that_are_no_model_and_no_ground_truth(lookup_image: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     no_model = export(lookup_image, "--model", tmp_path / "empty", "--output", tmp_path / "out")
-    no_truth = export(lookup_image, "--ground-truth", tmp_path / "empty", "--output", tmp_path / "out")
-    assert (no_model.returncode, no_truth.returncode) == (3, 3)
+    no_truth = export(labelled("evaluation"), "--ground-truth", tmp_path / "empty", "--output", tmp_path / "out")
+    wrong = export(lookup_image, "--ground-truth", tmp_path / "empty", "--output", tmp_path / "out")
+    assert (no_model.returncode, no_truth.returncode, wrong.returncode) == (3, 3, 2)
+    assert "is an algorithm" in wrong.stderr
     assert "model.json" in no_model.stderr
     assert "ct/" in no_truth.stderr
     assert not (tmp_path / "out").exists()
@@ -80,9 +91,7 @@ def test_an_image_that_runs_as_root_is_not_exported(lookup_image: str, tmp_path:
 @pytest.mark.container
 def test_somebody_elses_model_is_packed_whole(lookup_image: str, tmp_path: Path) -> None:
     """Which files another image needs is not for us to know."""
-    tag = "synthct-test/stranger:exec"
-    lines = f'FROM {lookup_image}\nLABEL org.opencontainers.image.title="their own"\n'
-    subprocess.run(["docker", "build", "--tag", tag, "-"], input=lines.encode(), capture_output=True, check=True)
+    tag = labelled("stranger")
     (tmp_path / "model").mkdir()
     for name in ("model.json", "network.pth", "plans.json"):
         (tmp_path / "model" / name).write_text(name)
@@ -90,6 +99,18 @@ def test_somebody_elses_model_is_packed_whole(lookup_image: str, tmp_path: Path)
     assert result.returncode == 0, result.stderr
     found = members(tmp_path / "dist" / "stranger-model.tar.gz")
     assert [name.removeprefix("./") for name in found] == ["model.json", "network.pth", "plans.json"]
+
+
+@pytest.mark.container
+def test_a_model_of_another_algorithm_and_a_route_to_nothing(lookup_image: str, tmp_path: Path) -> None:
+    other = ROOT / "algorithms" / "pix2pix_pelvis" / "starter"
+    shutil.copytree(STARTER, tmp_path / "routed" / "limb")
+    (tmp_path / "routed" / "routes.json").write_text('{"mri/EX": "limb", "mri/P": "gone"}')
+    for model, words in ((other, "is a model of pix2pix-pelvis"), (tmp_path / "routed", "leads to gone")):
+        result = export(lookup_image, "--no-image", "--model", model, "--output", tmp_path / "dist")
+        assert result.returncode == 4
+        assert words in result.stderr
+    assert not (tmp_path / "dist").exists()
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +161,15 @@ def test_checksums_and_steps(exported: Path) -> None:
 
 
 @pytest.mark.container
-def test_a_ground_truth_is_packed_whole_but_for_its_own_tarball(exported: Path, lookup_image: str) -> None:
+def test_a_ground_truth_is_packed_whole_but_for_its_own_tarball(exported: Path) -> None:
     truth = exported / "truth"
     for name in ("ct/1ABA001.mha", "mask/1ABA001.mha", "evaluation.json", "weights/model.bin", "ground_truth.tar.gz"):
         (truth / name).parent.mkdir(parents=True, exist_ok=True)
         (truth / name).write_text(name)
-    result = export(lookup_image, "--no-image", "--ground-truth", truth, "--output", exported / "truth-dist")
+    result = export(labelled("evaluation"), "--no-image", "--ground-truth", truth, "--output", exported / "truth-dist")
     assert result.returncode == 0, result.stderr
-    found = members(exported / "truth-dist" / "lookup-table-ground-truth.tar.gz")
+    assert "--kind evaluation --ground-truth" in result.stdout
+    found = members(exported / "truth-dist" / "evaluation-ground-truth.tar.gz")
     expected = ["ct/1ABA001.mha", "evaluation.json", "mask/1ABA001.mha", "weights/model.bin"]
     assert [name.removeprefix("./") for name in found] == expected
 

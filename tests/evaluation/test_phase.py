@@ -83,8 +83,10 @@ def test_a_place_that_cannot_be_looked_at(tmp_path: Path, place: str) -> None:
             {"protocol": "synthrad2024"},
             "protocol: Input should be 'synthrad2025' or 'synthrad2023'; found \"synthrad2024\"",
         ),
-        ({"tolerance": 2}, "tolerance: Extra inputs are not permitted; found 2"),
-        ({"segmenters": "tissue"}, "segmenters: "),
+        ({"tolerance": 2}, "tolerance: is no known field; expected protocol, segmenters, nsd_tolerance_mm"),
+        ({"segmenters": "tissue"}, 'segmenters: expected a list of judges; found "tissue"'),
+        ({"segmenters": {"tissue": 1}}, "segmenters: expected a list of judges; found {"),
+        ({"segmenters": None}, "segmenters: expected a list of judges; found null"),
         ({"segmenters": []}, "segmenters: "),
         ({"segmenters": ["tissue", 3]}, "segmenters.1: Input should be a valid string; found 3"),
         ({"segmenters": ["eyes"]}, "segmenters.0: segmenter 'eyes' is unknown; expected totalsegmentator"),
@@ -94,7 +96,8 @@ def test_a_place_that_cannot_be_looked_at(tmp_path: Path, place: str) -> None:
         ({"nsd_tolerance_mm": True}, "nsd_tolerance_mm: "),
         ({"nsd_tolerance_mm": float("nan")}, "nsd_tolerance_mm: "),
         ({"nsd_tolerance_mm": float("inf")}, "nsd_tolerance_mm: Input should be a finite number"),
-        ([], "content: Input should be a valid dictionary or instance of PhaseSettings; found []"),
+        ([], "content: expected an object; found []"),
+        ("tissue", 'content: expected an object; found "tissue"'),
     ],
 )
 def test_a_field_that_cannot_be_meant_is_named(tmp_path: Path, content: Any, words: str) -> None:

@@ -194,7 +194,9 @@ def test_coverage(tmp_path: Path) -> None:
     for task, region in ((Task.CBCT, Region.ABDOMEN), (Task.MRI, Region.BRAIN), (Task.CBCT, None)):
         assert not model.card.covers(task, region)
         model.require(task, region, force=True)
-        with pytest.raises(WeightsError, match=r"for task mri, region AB, TH; the case is .*--force") as caught:
+        with pytest.raises(
+            WeightsError, match=r"for task mri, region AB, TH; the case is .*\(synthct predict --force runs"
+        ) as caught:
             model.require(task, region)
         assert str(task) in str(caught.value).partition("the case is")[2]
 

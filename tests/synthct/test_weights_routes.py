@@ -47,11 +47,23 @@ def test_pair_leads_to_its_model(folder: Path, task: Task, region: Region | None
     assert _lead(folder, task, region) == folder / name
 
 
-@pytest.mark.parametrize(("task", "region"), [(Task.CBCT, Region.ABDOMEN), (None, None)])
-def test_pair_without_a_route(folder: Path, task: Task | None, region: Region | None) -> None:
-    with pytest.raises(WeightsError, match="leads nowhere for") as caught:
+@pytest.mark.parametrize(
+    ("task", "region", "words"),
+    [
+        (Task.CBCT, Region.ABDOMEN, "'cbct/AB'; expected an entry 'cbct/AB' or 'cbct/*' that names a folder"),
+        (None, None, "'*/*'; expected an entry 'mri/AB' that names a folder"),
+    ],
+)
+def test_pair_without_a_route(folder: Path, task: Task | None, region: Region | None, words: str) -> None:
+    with pytest.raises(WeightsError) as caught:
         _lead(folder, task, region)
-    assert f"'{task or '*'}/{region or '*'}'" in str(caught.value)
+    assert str(caught.value) == f"{folder / 'routes.json'}: leads nowhere for {words}"
+
+
+def test_unknown_region_without_any_route_of_its_task(folder: Path) -> None:
+    (folder / "routes.json").write_text('{"mri/*": "any"}')
+    with pytest.raises(WeightsError, match=r"for 'cbct/\*'; expected an entry 'cbct/\*' that names"):
+        _lead(folder, Task.CBCT, None)
 
 
 def test_unknown_region_falls_back_to_a_model_of_its_task(folder: Path) -> None:

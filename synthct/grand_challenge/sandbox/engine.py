@@ -38,7 +38,7 @@ def connect() -> DockerClient:
         from docker.errors import DockerException
     except ModuleNotFoundError as error:
         raise UsageError(
-            "synthct check needs Docker's SDK for Python; expected pip install 'synthct[platform]'"
+            "synthct check needs Docker's SDK for Python; expected pip install -e '.[platform]' in its folder"
         ) from error
     host = os.environ.get("DOCKER_HOST", DEFAULT_HOST)
     try:

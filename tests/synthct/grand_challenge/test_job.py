@@ -153,9 +153,17 @@ def test_both_task_folders(platform: Path) -> None:
 
 
 def test_neither_task_folder(tmp_path: Path) -> None:
-    assert not is_platform_folder(tmp_path)
-    with pytest.raises(ContractError, match="neither"):
-        _read(tmp_path)
+    (tmp_path / "input").mkdir()
+    assert not is_platform_folder(tmp_path / "input")
+    with pytest.raises(ContractError, match="input: holds nothing, no images/mri and no images/cbct; expected one of"):
+        _read(tmp_path / "input")
+    for name in ("mr.mha", "mask.mha", "ct.mha"):
+        (tmp_path / "input" / name).write_bytes(b"")
+    with pytest.raises(ContractError, match=r"holds ct\.mha, mask\.mha, mr\.mha, no images/mri .*--to platform makes"):
+        _read(tmp_path / "input")
+    (tmp_path / "input" / "a.json").write_bytes(b"")
+    with pytest.raises(ContractError, match=r"holds a\.json, ct\.mha, mask\.mha, \.\.\., no images/mri"):
+        _read(tmp_path / "input")
 
 
 def test_platform_folder(platform: Path) -> None:
