@@ -15,6 +15,7 @@ from evaluation.segmenters.checkpoint import load_checkpoint
 from evaluation.segmenters.interface import LabelArray
 from evaluation.segmenters.model_files import ModelFiles, model_labels
 from synthct.errors import InputError, MemoryLimitError, WeightsError
+from synthct.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -127,7 +128,7 @@ class SegmentationNetwork:
             return self._labels(data, properties, spacing, advance)
         except (RuntimeError, MemoryError) as error:
             on_device = isinstance(error, torch.OutOfMemoryError) and self._device.type != "cpu"
-            if not (on_device or isinstance(error, MemoryError) or "can't allocate memory" in str(error)):
+            if not is_out_of_memory(error):
                 raise
             if not on_device:
                 raise MemoryLimitError(
