@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["ground_truth_folder", "input_folder", "output_folder"]
+__all__ = [
+    "INPUT",
+    "INPUT_VARIABLE",
+    "OUTPUT",
+    "OUTPUT_VARIABLE",
+    "ground_truth_folder",
+    "input_folder",
+    "output_folder",
+]
 
 INPUT_VARIABLE = "INPUT_FOLDER"
 OUTPUT_VARIABLE = "OUTPUT_FOLDER"

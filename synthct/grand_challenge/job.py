@@ -14,6 +14,7 @@ from typing import Any
 from synthct.anatomy import CaseId, Region, Task, find_case_id, parse_region, parse_task, read_region_file
 from synthct.dataset import CaseFiles
 from synthct.errors import ContractError, InputError
+from synthct.grand_challenge.folders import INPUT, INPUT_VARIABLE, OUTPUT, OUTPUT_VARIABLE
 
 __all__ = ["IMAGES", "Job", "images_below", "is_platform_folder", "read_job", "stem_of"]
 
@@ -21,7 +22,7 @@ IMAGES = "images"
 MASK_FOLDER = "body"
 IMAGE_SUFFIXES = (".mha", ".mhd", ".nii.gz", ".nii", ".nrrd", ".tiff", ".tif")
 JSON_LIMIT = 4 << 20
-DOTENV_KEYS = ("TASK_TYPE", "INPUT_FOLDER", "OUTPUT_FOLDER")
+DOTENV_KEYS = ("TASK_TYPE", INPUT_VARIABLE, OUTPUT_VARIABLE)
 DOTENV_LINE = re.compile(
     r"""\s*(?:export\s+)?(?P<key>\w+)\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>.*?))\s*(?:(?<=\s)\#.*)?"""
 )
@@ -72,8 +73,8 @@ def read_job(
         UsageError: TASK_TYPE names no task.
     """
     settings = _settings()
-    source = (input_folder or Path(settings.get("INPUT_FOLDER") or "/input")).absolute()  # not resolved: a link
-    target = (output_folder or Path(settings.get("OUTPUT_FOLDER") or "/output")).absolute()
+    source = (input_folder or Path(settings.get(INPUT_VARIABLE) or INPUT)).absolute()  # not resolved: a link
+    target = (output_folder or Path(settings.get(OUTPUT_VARIABLE) or OUTPUT)).absolute()
     if task is None and settings.get("TASK_TYPE"):
         task = parse_task(settings["TASK_TYPE"])
     with _entering(source):
