@@ -51,8 +51,16 @@ case "$title" in # whose image it is
     *) kind=other ;;
 esac
 [ -z "$model" ] || [ -d "$model" ] || fail "$model: no such folder; expected a model folder" 3
+folds() { # folder: the members of an ensemble, whose folder has no card of its own
+    local inner
+    if [ ! -e "$1/model.json" ]; then
+        for inner in "$1"/fold_*; do
+            if [[ -d "$inner" && "${inner##*/}" =~ ^fold_(0|[1-9][0-9]{0,3})$ ]]; then echo "$inner"; fi
+        done
+    fi
+}
 [ -z "$model" ] || [ -e "$model/model.json" ] || [ -e "$model/routes.json" ] || [ $kind != algorithm ] ||
-    fail "$model: holds neither model.json nor routes.json; expected a model folder" 3
+    [ -n "$(folds "$model")" ] || fail "$model: holds neither model.json nor routes.json nor fold_0, fold_1, ...; expected a model folder" 3
 [ -z "$ground_truth" ] || [ $kind != algorithm ] || fail "--ground-truth $ground_truth is an evaluation's; $image is an algorithm"
 if [ $kind = algorithm ] && [ -n "$model" ]; then
     values() { sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p" "$2"; }
@@ -60,9 +68,21 @@ if [ $kind = algorithm ] && [ -n "$model" ]; then
         of="$(values algorithm "$card" | head -n 1)"
         [[ ",${title#synthct }," = *",$of,"* ]] || fail "$card: is a model of ${of:-nothing}; expected one of ${title#synthct }" 4
     done < <(find -L "$model" -name model.json)
-    if [ -e "$model/routes.json" ]; then
+    whole() { # folder: refuses an ensemble with a fold whose training is not over
+        local folder file
         while IFS= read -r folder; do
-            [ -e "$model/$folder/model.json" ] || fail "$model/routes.json: leads to $folder, which holds no model.json" 4
+            for file in model.json weights.safetensors; do
+                [ -e "$folder/$file" ] || fail "$folder: holds no $file; expected every fold of the ensemble to be trained" 4
+            done
+        done < <(folds "$1")
+    }
+    if [ ! -e "$model/routes.json" ]; then
+        whole "$model"
+    else
+        while IFS= read -r target; do
+            [ -e "$model/$target/model.json" ] || [ -n "$(folds "$model/$target")" ] ||
+                fail "$model/routes.json: leads to $target, which holds no model.json" 4
+            whole "$model/$target"
         done < <(tr ',{}' '\n' < "$model/routes.json" | sed -n 's/.*:[[:space:]]*"\([^"]*\)".*/\1/p')
     fi
 fi

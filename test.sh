@@ -6,7 +6,7 @@ set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,4p' "$0" | sed 's/^# \{0,1\}//'; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./setup.sh
-setup_venv evaluation totalsegmentator report platform dev
+setup_venv evaluation totalsegmentator report platform train dev
 # container tests are skipped only where no Docker engine answers and none may be started
 if [ "$(docker/engine.sh start || true)" = started ]; then trap 'docker/engine.sh stop' EXIT; fi
 # two processes of one thread each: most tests start short processes or use tiny networks

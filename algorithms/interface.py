@@ -16,9 +16,8 @@ from synthct.anatomy import Region, Task
 from synthct.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from synthct.dataset import Case
+    from synthct.inference.engine import Engine
     from synthct.volume import Volume
     from synthct.weights import ModelFolder
 
@@ -108,7 +107,7 @@ def find_algorithm(name: str) -> About:
     raise UsageError(f"algorithm '{name}' is unknown; expected one of {known}")
 
 
-def load_predictor(about: About, model: ModelFolder, device: torch.device) -> Predictor:
-    """Load an algorithm's predictor from a model folder onto a device."""
-    load: Callable[[ModelFolder, torch.device], Predictor] = importlib.import_module(f"{about.module}.predictor").load
-    return load(model, device)
+def load_predictor(about: About, model: ModelFolder, engine: Engine) -> Predictor:
+    """Load an algorithm's predictor from a model folder onto an engine's device."""
+    load: Callable[[ModelFolder, Engine], Predictor] = importlib.import_module(f"{about.module}.predictor").load
+    return load(model, engine)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from algorithms.interface import About
 from synthct.errors import UsageError
 
-__all__ = ["parse_settings", "read_preset"]
+__all__ = ["parse_settings", "preset_file", "read_preset"]
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -23,12 +24,7 @@ def read_preset(about: About, name: str | None = None, file: Path | None = None)
     Raises:
         UsageError: the preset is unknown, or the file cannot be read as YAML settings.
     """
-    chosen = name or about.presets[0]
-    if file is None and chosen not in about.presets:
-        near = difflib.get_close_matches(chosen, about.presets, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"preset '{chosen}' is unknown to {about.name}; expected {', '.join(about.presets)}{hint}")
-    path = file or about.folder / "configs" / f"{chosen}.yaml"
+    path = file or preset_file(about, name)
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -44,11 +40,26 @@ def read_preset(about: About, name: str | None = None, file: Path | None = None)
     return settings
 
 
+def preset_file(about: About, name: str | None = None) -> Path:
+    """Return where a preset's YAML lies, the first preset's where no name is given; an algorithm may need no file.
+
+    Raises:
+        UsageError: the preset is unknown; the message names the nearest.
+    """
+    chosen = name or about.presets[0]
+    if chosen not in about.presets:
+        near = difflib.get_close_matches(chosen, about.presets, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"preset '{chosen}' is unknown to {about.name}; expected {', '.join(about.presets)}{hint}")
+    return about.folder / "configs" / f"{chosen}.yaml"
+
+
 def parse_settings(schema: type[Settings], settings: dict[str, Any]) -> Settings:
     """Turn settings into a recipe's own class.
 
     Raises:
-        UsageError: a key is unknown, or a value does not fit; the message names the first.
+        UsageError: a key is unknown, or a value does not fit; the message names the first, and for a key where it
+            belongs or the nearest known one.
     """
     try:
         return schema.model_validate(settings)
@@ -56,19 +67,36 @@ def parse_settings(schema: type[Settings], settings: dict[str, Any]) -> Settings
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            known = _fields(schema, first["loc"][:-1])
-            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}"
-            raise UsageError(f"setting '{where}' is unknown; {hint}") from error
+            raise UsageError(f"setting '{where}' is unknown; {_hint(schema, first['loc'])}") from error
         text = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"setting '{where}': {text}" if where else f"settings: {text}") from error
 
 
-def _fields(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings at a place within nested settings."""
-    for part in path:
-        inner = schema.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        schema = inner
-    return list(schema.model_fields)
+def _hint(schema: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    name = str(path[-1])
+    elsewhere = [place for place in _places(schema) if place.split(".")[-1] == name]
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    inner: type[BaseModel] | None = schema
+    for part in path[:-1]:
+        inner = _model(inner.model_fields[str(part)].annotation) if inner is not None else None
+    known = list(inner.model_fields) if inner is not None else []
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}"
+
+
+def _places(schema: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Dotted names of all settings, those within settings included."""
+    for name, declared in schema.model_fields.items():
+        yield f"{above}{name}"
+        inner = _model(declared.annotation)
+        if inner is not None:
+            yield from _places(inner, f"{above}{name}.")
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401
+    """The settings class that a field holds, also where it may be None instead."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

@@ -17,6 +17,7 @@ from algorithms.interface import About, Advance, Prediction, Predictor, load_pre
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, CaseFiles
 from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
 from synthct.model_source import ModelSource, find_source
 from synthct.weights import ModelFolder
 
@@ -25,21 +26,21 @@ __all__ = ["Runtime"]
 
 @dataclass(eq=False)
 class Runtime:
-    """One or several algorithms, the user's choice of weights and a device.
+    """One or several algorithms, the user's choice of weights and an engine.
 
     Attributes:
         abouts: the algorithms; the card of a case's model tells which of them predicts.
         model: folder that the user named, or None.
         use_starter: starter weights were asked for by --starter.
         force: run cases that the model was not trained for.
-        device: where networks run.
+        engine: sweeps networks, on its device.
     """
 
     abouts: Sequence[About]
     model: Path | None
     use_starter: bool
     force: bool
-    device: torch.device
+    engine: Engine
     _source: ModelSource | None = None
     _chosen: dict[tuple[Task, Region | None], ModelFolder] = field(default_factory=dict)
     _loaded: dict[Path, Predictor] = field(default_factory=dict)
@@ -126,7 +127,7 @@ class Runtime:
             "synthct": version("synthct"),
             "torch": torch.__version__,
             "algorithm": ", ".join(about.name for about in self.abouts),
-            "device": str(self.device),
+            "device": str(self.engine.device),
             "models": self._models,
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "cases": self._rows,
@@ -142,5 +143,5 @@ class Runtime:
     def _load(self, folder: ModelFolder) -> Predictor:
         if folder.path not in self._loaded:
             about = next(about for about in self.abouts if about.name == folder.card.algorithm)
-            self._loaded[folder.path] = load_predictor(about, folder, self.device)
+            self._loaded[folder.path] = load_predictor(about, folder, self.engine)
         return self._loaded[folder.path]

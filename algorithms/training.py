@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
 from rich.progress import Progress
+from torch import Tensor
 
 from algorithms.interface import About
-from synthct.anatomy import Region
-from synthct.dataset import CaseFiles
+from algorithms.presets import parse_settings
+from synthct.anatomy import Region, Task
+from synthct.dataset import Case, CaseFiles
 from synthct.errors import InputError
-from synthct.weights import ModelFolder
+from synthct.training.cache import CachedCase, PreparedCase, VolumeCache
+from synthct.weights import ModelFolder, load_tensors, open_model, save_model
 
-__all__ = ["TrainingRun", "load_recipe", "require_references"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from synthct.inference.engine import Precision
+
+__all__ = ["Launcher", "PairedData", "TrainingRun", "check_settings", "load_recipe", "require_references"]
+
+log = logging.getLogger(__name__)
+
+Normalise = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+
+
+@dataclass(eq=False)
+class Launcher:
+    """Starts the processes of a run, once, however many folds it has.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        devices: processes, one a device.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    _fabric: Fabric | None = None
+
+    def fabric(self, precision: str) -> Fabric:
+        """Launch, or return what was launched."""
+        from synthct.training.launch import make_fabric
+
+        if self._fabric is None:
+            self._fabric = make_fabric(self.device, self.devices, precision)
+        return self._fabric
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRun:
-    """One call of `synthct train`.
+    """One call of `synthct train`, or one fold of it.
 
     Attributes:
-        cases: cases of the data set, test cases already left out.
+        cases: cases of the data set.
         run_dir: model folder to be; checkpoints and logs lie in it too.
         config: the preset's settings, validated by the recipe.
-        device: where to train.
         progress: for bars.
+        launcher: starts the processes.
+        validation: ids that the fold holds out; None leaves it to the preset.
+        cache: folder of normalised volumes; None is `run_dir/cache`.
+        workers: threads that cut patches.
+        max_steps: stop after so many iterations, the schedule staying as planned.
+        resume: go on from the checkpoint.
+        init: model folder to start from.
         starter: the result is to be marked as starter weights.
         trained_on: what the user wants the model card to say of the data.
         simulated: some of the data are, by their note.
@@ -38,11 +84,21 @@ class TrainingRun:
     cases: tuple[CaseFiles, ...]
     run_dir: Path
     config: dict[str, Any]
-    device: torch.device
     progress: Progress
+    launcher: Launcher = field(default_factory=Launcher)
+    validation: tuple[str, ...] | None = None
+    cache: Path | None = None
+    workers: int = 0
+    max_steps: int | None = None
+    resume: bool = False
+    init: Path | None = None
     starter: bool = False
     trained_on: str = ""
     simulated: bool = False
+
+    def fabric(self, precision: str) -> Fabric:
+        """Start the run's processes; from here on, this code runs in each of them."""
+        return self.launcher.fabric(precision)
 
     def origin(self, used: int) -> str:
         """What model.json says of the data: the user's words or the number of cases used, and whether simulated."""
@@ -53,6 +109,111 @@ class TrainingRun:
     def regions(self) -> tuple[Region, ...]:
         """Regions of the cases, each once."""
         return tuple(sorted({files.region for files in self.cases if files.region is not None}))
+
+    def initial_weights(self, network: str, algorithm: str) -> dict[str, dict[str, Tensor]] | None:
+        """Weights to start one network from; None where the run starts from scratch.
+
+        Raises:
+            WeightsError: the folder holds no model of the algorithm.
+        """
+        if self.init is None:
+            return None
+        return {network: load_tensors(open_model(self.init, algorithm=algorithm).members[0])}
+
+    def validation_precision(self, training: str) -> Precision:
+        """Precision of validation sweeps: that of training, as the engine names it."""
+        names: dict[str, Precision] = {"fp32": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
+        return names.get(training, "auto")
+
+    def fingerprint(self, config: BaseModel, data: PairedData) -> str:
+        """Hash of what a checkpoint must have in common with the run that takes it up: settings and cases."""
+        content = [config.model_dump(mode="json"), [case.id for case in data.training], data.validation_ids]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def save(
+        self, fabric: Fabric, tensors: Mapping[str, Tensor], data: PairedData, *, algorithm: str, config: dict[str, Any]
+    ) -> ModelFolder:
+        """Write the model folder, from the first process alone; every process gets it."""
+        if fabric.is_global_zero:
+            save_model(
+                self.run_dir,
+                dict(tensors),
+                half=True,
+                algorithm=algorithm,
+                tasks=(data.task,),
+                regions=data.regions,
+                starter=self.starter,
+                trained_on=self.origin(len(data.training)),
+                config=config,
+            )
+        fabric.barrier()
+        return open_model(self.run_dir)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedData:
+    """The normalised pairs of a run.
+
+    Attributes:
+        training: cases to train on.
+        validation: cases that are held out.
+        task: of all of them.
+        regions: of all of them, each once: folds must not differ in what they declare.
+    """
+
+    training: tuple[CachedCase, ...]
+    validation: tuple[CachedCase, ...]
+    task: Task
+    regions: tuple[Region, ...]
+
+    @property
+    def validation_ids(self) -> list[str]:
+        """Ids of the cases that are held out."""
+        return [case.id for case in self.validation]
+
+    @classmethod
+    def prepare(
+        cls,
+        run: TrainingRun,
+        fabric: Fabric,
+        *,
+        image: Normalise,
+        reference: Normalise,
+        key: str,
+        validation: tuple[str, ...],
+        excluded: tuple[str, ...],
+    ) -> PairedData:
+        """Normalise every pair into the run's cache, from the first process first.
+
+        Args:
+            run: the run.
+            fabric: its processes.
+            image: normalisation of MR or CBCT.
+            reference: normalisation of CT.
+            key: both in words; entries made by others are not taken.
+            validation: ids that the preset holds out; the run's fold outranks them.
+            excluded: ids that the preset leaves out.
+
+        Raises:
+            InputError: a case has no CT, the tasks are mixed, or no training case is left.
+        """
+        held_out = frozenset(validation if run.validation is None else run.validation)
+        files = require_references(tuple(case for case in run.cases if case.id not in excluded))
+        _name_absent(run, (*held_out, *excluded))
+        if all(case.id in held_out for case in files):
+            raise InputError("no training case is left after leaving out validation and test cases")
+        cache = VolumeCache(run.cache or run.run_dir / "cache", key)
+        prepare = partial(_normalise, image=image, reference=reference)
+        with fabric.rank_zero_first():
+            bar = run.progress.add_task("reading cases", total=len(files))
+            cached = []
+            for case in files:
+                cached.append(cache.case(case, prepare))
+                run.progress.update(bar, advance=1)
+        training = tuple(case for case in cached if case.id not in held_out)
+        regions = {case.region for case in files if case.region is not None}
+        kept = tuple(case for case in cached if case.id in held_out)
+        return cls(training, kept, files[0].task, tuple(sorted(regions)))
 
 
 def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
@@ -70,7 +231,31 @@ def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
     return cases
 
 
+def check_settings(about: About, settings: dict[str, Any]) -> None:
+    """Refuse settings that an algorithm's recipe would refuse, before anything is written.
+
+    Raises:
+        UsageError: a key is unknown, or a value does not fit.
+    """
+    parse_settings(importlib.import_module(f"{about.module}.recipe").SETTINGS, settings)
+
+
 def load_recipe(about: About) -> Callable[[TrainingRun], ModelFolder]:
     """Return the recipe of an algorithm."""
     recipe: Callable[[TrainingRun], ModelFolder] = importlib.import_module(f"{about.module}.recipe").train
     return recipe
+
+
+def _normalise(case: Case, *, image: Normalise, reference: Normalise) -> PreparedCase:
+    if case.reference is None:
+        raise InputError(f"case {case.id} has no CT; expected ct.mha to train on")
+    return PreparedCase(
+        image=image(case.image.voxels), reference=reference(case.reference.voxels), weight=case.mask.voxels
+    )
+
+
+def _name_absent(run: TrainingRun, names: tuple[str, ...]) -> None:
+    present = {case.id for case in run.cases}
+    absent = sorted(set(names) - present)
+    if absent:
+        log.info("the preset names cases that the data set does not hold: %s", ", ".join(absent))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
-from synthct.routes import CARD_NAME, PLATFORM_FOLDERS, Routes, find_folder, read_routes
+from synthct.routes import CARD_NAME, PLATFORM_FOLDERS, Routes, find_folder, holds_model, read_routes
 from synthct.weights import ModelFolder, open_model, read_card
 
 __all__ = ["ModelSource", "StarterWarning", "find_source", "starter_allowed"]
@@ -49,8 +49,9 @@ class ModelSource:
         if path not in self._opened:
             card = read_card(path)
             if card.algorithm not in self.names:
+                place = path / CARD_NAME if (path / CARD_NAME).is_file() else path
                 raise WeightsError(
-                    f"{path / CARD_NAME}: holds a model of {card.algorithm}; expected one of {', '.join(self.names)}"
+                    f"{place}: holds a model of {card.algorithm}; expected one of {', '.join(self.names)}"
                 )
             self._open(path)
         return self._opened[path]
@@ -126,7 +127,7 @@ def find_source(model: Path | None, starters: Mapping[str, Path], *, use_starter
             f"folder at {PLATFORM_FOLDERS[0]}, or --model DIR ({STARTER_VARIABLE}=1, or --starter, runs the starter "
             "weights)"
         )
-    folders = [path for path in starters.values() if (path / CARD_NAME).is_file()]
+    folders = [path for path in starters.values() if holds_model(path)]
     if not folders:
         first = next(iter(starters.values()))
         raise WeightsError(f"{first}: {words} has no starter weights; expected --model DIR")

@@ -1,10 +1,13 @@
-"""Where weights are sought, and which of a folder's models a case gets (routes.json)."""
+"""Where weights are sought, and which of a folder's models a case gets (routes.json, members of an ensemble)."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ __all__ = [
     "ROUTES_NAME",
     "Routes",
     "find_folder",
+    "holds_model",
+    "join_digests",
+    "member_folders",
     "read_model_json",
     "read_routes",
 ]
@@ -30,6 +36,7 @@ PLATFORM_FOLDERS = (Path("/opt/ml/model"), Path("/opt/algorithm/resources"))
 """Where the platform unpacks a model tarball, and where the SynthRAD template kept its models (CONTRACT 2.4)."""
 JSON_LIMIT = 1 << 20
 ANY_REGION = "*"
+_MEMBER_NAME = re.compile(r"fold_(0|[1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True)
@@ -124,13 +131,18 @@ def find_folder(model: Path | None) -> Path | None:
         return Path(named)
     for folder in PLATFORM_FOLDERS:
         try:
-            if _holds_model(folder):
+            if (folder / ROUTES_NAME).is_file() or holds_model(folder):
                 return folder
             if folder == PLATFORM_FOLDERS[0]:
                 _require_empty(folder)
         except PermissionError as error:
             raise _closed(folder, error) from error
     return None
+
+
+def join_digests(digests: Sequence[str]) -> str:
+    """Hash of an ensemble: sha256 of its members' hexadecimal digests, joined in the order of the folds."""
+    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
 
 
 def read_model_json(path: Path, *, as_pairs: bool = False) -> Any:  # noqa: ANN401
@@ -156,8 +168,40 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object as it stands in the file."""
 
 
-def _holds_model(path: Path) -> bool:
-    return (path / CARD_NAME).is_file() or (path / ROUTES_NAME).is_file()
+def holds_model(path: Path) -> bool:
+    """Tell whether a folder claims to be a model: it has a card, or an ensemble's folds, whatever lies in these.
+
+    Raises:
+        WeightsError: the folder may not be looked into.
+    """
+    try:
+        return (path / CARD_NAME).is_file() or bool(member_folders(path))
+    except PermissionError as error:
+        raise _closed(path, error) from error
+
+
+def member_folders(path: Path) -> list[Path]:
+    """List an ensemble's members: the sub-folders fold_0, fold_1, ... by number; numbers may be missing.
+
+    Returns:
+        The folders, whatever they hold; none where `path` is a single model (it has a card), no folder or has no folds.
+
+    Raises:
+        WeightsError: the folder may not be looked into.
+    """
+    try:
+        if (path / CARD_NAME).is_file() or not path.is_dir():
+            return []
+        found = {
+            int(match[1]): inner
+            for inner in path.iterdir()
+            if (match := _MEMBER_NAME.fullmatch(inner.name)) and inner.is_dir()
+        }
+    except PermissionError as error:
+        raise _closed(path, error) from error
+    except OSError:  # no name of a folder at all, which whoever opens the card says
+        return []
+    return [found[number] for number in sorted(found)]
 
 
 def _require_empty(folder: Path) -> None:

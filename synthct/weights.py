@@ -1,12 +1,15 @@
 """Model folders: what they declare, and that they are what they declare.
 
-A model folder holds `model.json`, `weights.safetensors` and a card `README.md`. It may instead hold `routes.json` and
-one sub-folder per model, where a (task, region) pair leads to one of them (synthct.routes).
+A model folder holds `model.json`, `weights.safetensors` and a card `README.md`. It may instead hold `fold_0`,
+`fold_1`, ..., each a model folder: an ensemble, whose members were trained alike on different folds. Or it holds
+`routes.json` and one sub-folder per model or ensemble, where a (task, region) pair leads to one of them
+(synthct.routes).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
 from synthct.files import staged_file, write_text
-from synthct.routes import CARD_NAME, read_model_json
+from synthct.routes import CARD_NAME, join_digests, member_folders, read_model_json
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +48,8 @@ class ModelCard(BaseModel):
         tasks: tasks it was trained for.
         regions: region codes it was trained for.
         starter: True for weights that only show that the software works.
-        sha256: of weights.safetensors, in hexadecimal.
+        sha256: of weights.safetensors, in hexadecimal; an ensemble's is that of its members' hexadecimal digests,
+            joined in the order of the folds.
         trained_on: in words, for the log and the manifest.
         extractors: sha256 of each frozen network whose features the training compared (AFP loss).
         config: the algorithm's own settings (network, normalisation, patch).
@@ -70,14 +74,26 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder that was opened and whose weights' hash agrees with its card."""
+    """A model folder that was opened and whose weights' hash agrees with its card; an ensemble's has several inside.
+
+    Attributes:
+        path: the folder.
+        card: of the model; of an ensemble what its members have in common.
+        folds: an ensemble's models, by fold; none where the folder is one model.
+    """
 
     path: Path
     card: ModelCard
+    folds: tuple[ModelFolder, ...] = ()
+
+    @property
+    def members(self) -> tuple[ModelFolder, ...]:
+        """The models whose predictions are averaged: an ensemble's, or this one alone."""
+        return self.folds or (self,)
 
     @property
     def weights(self) -> Path:
-        """The file with the tensors."""
+        """The file with the tensors; an ensemble has none of its own."""
         return self.path / WEIGHTS_NAME
 
     def require(self, task: Task, region: Region | None, *, force: bool = False) -> None:
@@ -95,13 +111,20 @@ class ModelFolder:
 
 
 def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
-    """Read a model folder and prove its weights.
+    """Read a model folder, or an ensemble's, and prove its weights.
 
     Raises:
-        WeightsError: a file is missing, the card cannot be read, the hash differs, the weights are no safetensors, or
-            the card names another algorithm.
+        WeightsError: a file is missing, the card cannot be read, the hash differs, the weights are no safetensors, the
+            card names another algorithm, or an ensemble's members are no models of one kind.
     """
-    card = read_card(path)
+    folds = tuple(_open_own(inner, algorithm) for inner in member_folders(path))
+    if folds:
+        return ModelFolder(path, _common_card(folds), folds)
+    return _open_own(path, algorithm)
+
+
+def _open_own(path: Path, algorithm: str | None) -> ModelFolder:
+    card = _read_own_card(path)
     if algorithm is not None and card.algorithm != algorithm:
         raise WeightsError(f"{path / CARD_NAME}: holds a model of {card.algorithm}; expected one of {algorithm}")
     weights = path / WEIGHTS_NAME
@@ -118,11 +141,45 @@ def open_model(path: Path, *, algorithm: str | None = None) -> ModelFolder:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read a model folder's card; its weights are not looked at.
+    """Read the card of a model folder, or what the cards of an ensemble have in common; no weights are looked at.
 
     Raises:
-        WeightsError: the card is missing or cannot be read.
+        WeightsError: a card is missing or cannot be read, or an ensemble's members are no models of one kind.
     """
+    folds = [ModelFolder(inner, _read_own_card(inner)) for inner in member_folders(path)]
+    return _common_card(folds) if folds else _read_own_card(path)
+
+
+def _common_card(members: Sequence[ModelFolder]) -> ModelCard:
+    """Make an ensemble's card; what members need not agree on is joined, each value once."""
+    first, *others = members
+    for other in others:
+        wanted, offered = _compared(first.card), _compared(other.card)
+        for name in wanted | offered:
+            value, found = wanted.get(name), offered.get(name)
+            if found != value:
+                raise WeightsError(
+                    f"{other.path}: {name} is {str(found)[:60]}, in {first.path} it is {str(value)[:60]}; expected "
+                    "members of one ensemble"
+                )
+    trained_on = dict.fromkeys(member.card.trained_on for member in members if member.card.trained_on)
+    extractors = dict.fromkeys(digest for member in members for digest in member.card.extractors)
+    return first.card.model_copy(
+        update={
+            "sha256": join_digests([member.card.sha256 for member in members]),
+            "trained_on": "; ".join(trained_on),
+            "extractors": tuple(extractors),
+        }
+    )
+
+
+def _compared(card: ModelCard) -> dict[str, Any]:
+    """What the members of an ensemble must agree on, by name."""
+    content = card.model_dump(mode="json", include={"algorithm", "tasks", "regions", "starter"})
+    return content | {f"config.{name}": value for name, value in card.config.items()}
+
+
+def _read_own_card(path: Path) -> ModelCard:
     card_path = path / CARD_NAME
     try:
         return ModelCard.model_validate(read_model_json(card_path))
@@ -133,11 +190,20 @@ def read_card(path: Path) -> ModelCard:
 
 
 def load_tensors(folder: ModelFolder) -> dict[str, torch.Tensor]:
-    """Load the tensors as float32 on the CPU; no code in a file is ever run."""
+    """Load one model's tensors as float32 on the CPU; no code in a file is ever run.
+
+    Raises:
+        WeightsError: they cannot be read, or the folder is an ensemble.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if folder.folds:
+        raise WeightsError(
+            f"{folder.path}: holds an ensemble of {len(folder.folds)} models, which {folder.card.algorithm} cannot "
+            f"read at once; expected one model, such as {folder.folds[0].path}"
+        )
     try:
         tensors = load_file(str(folder.weights))
     except (SafetensorError, OSError) as error:

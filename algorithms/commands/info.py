@@ -14,7 +14,15 @@ import typer
 from algorithms.interface import About, all_algorithms, find_algorithm
 from synthct.cli.console import tell
 from synthct.errors import WeightsError
-from synthct.routes import CARD_NAME, MODEL_VARIABLE, PLATFORM_FOLDERS, ROUTES_NAME
+from synthct.routes import (
+    CARD_NAME,
+    MODEL_VARIABLE,
+    PLATFORM_FOLDERS,
+    ROUTES_NAME,
+    holds_model,
+    join_digests,
+    member_folders,
+)
 
 __all__ = ["info"]
 
@@ -68,24 +76,31 @@ def _models(about: About) -> list[dict[str, Any]]:
     """Model folders in reach without --model: the user's and the starter; read, not proven."""
     models = []
     for path, source in [*((folder, "user") for folder in _user_folders()), (about.starter, "starter")]:
-        card_path = path / CARD_NAME
-        if not card_path.is_file():
+        if not holds_model(path):
             continue
-        try:
-            card = json.loads(card_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WeightsError(f"{card_path}: cannot be read as JSON ({error})") from error
-        if isinstance(card, dict) and card.get("algorithm") == about.name:
+        folds = member_folders(path)
+        cards = [_read_card(folder / CARD_NAME) for folder in folds or [path]]
+        if all(card.get("algorithm") == about.name for card in cards):
+            digests = [str(card.get("sha256")) for card in cards]
             models.append(
                 {
                     "path": str(path),
                     "source": source,
-                    "sha256": card.get("sha256"),
-                    "tasks": card.get("tasks"),
-                    "regions": card.get("regions"),
+                    "sha256": join_digests(digests) if folds else cards[0].get("sha256"),
+                    "tasks": cards[0].get("tasks"),
+                    "regions": cards[0].get("regions"),
+                    **({"folds": len(folds)} if folds else {}),
                 }
             )
     return models
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON ({error})") from error
+    return card if isinstance(card, dict) else {}
 
 
 def _user_folders() -> Iterator[Path]:
@@ -94,7 +109,7 @@ def _user_folders() -> Iterator[Path]:
     for folder in [Path(named)] if named else PLATFORM_FOLDERS:
         yield folder
         if (folder / ROUTES_NAME).is_file():
-            yield from sorted(card.parent for card in folder.glob(f"*/{CARD_NAME}"))
+            yield from sorted(path for path in folder.iterdir() if path.is_dir() and holds_model(path))
 
 
 def _devices() -> list[str]:

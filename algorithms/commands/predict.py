@@ -38,7 +38,15 @@ def predict(
     task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
     region: Annotated[str | None, typer.Option(help="Region of all cases, whatever their ids say.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")] = "auto",
-    spread: Annotated[bool, typer.Option("--spread", help="Write the per-voxel spread, where there is one.")] = False,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Of networks; auto is what the device is good at.")
+    ] = "auto",
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Seconds a case; windows move apart where they would take longer.")
+    ] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Write OUTPUT/spread: how far overlapping windows (and folds) disagree.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of algorithms that draw random numbers.")] = 0,
     mask: Annotated[Literal["file", "auto"], typer.Option(help="Body outline: from the file, or drawn.")] = "file",
     force: Annotated[bool, typer.Option("--force", help="Run cases that the model was not trained for.")] = False,
@@ -56,10 +64,11 @@ def predict(
     import torch
 
     from algorithms.runtime import Runtime
-    from synthct.inference.engine import choose_device
+    from synthct.inference.engine import Engine, choose_device
 
     torch.manual_seed(seed)
-    runtime = Runtime((about,), model, starter, force, choose_device(device))
+    engine = Engine(choose_device(device), precision=precision, budget=budget, spread=spread)
+    runtime = Runtime((about,), model, starter, force, engine)
     runtime.check(cases)
     with make_progress() as progress:
         if len(cases) > 1:  # a bad case is found before the first is predicted, not half-way
@@ -79,9 +88,11 @@ def predict(
             prediction = runtime.predict(case, files, advance=advance)
             written = write_volume(prediction.volume, output / f"{files.id}.mha")
             runtime.note(files, sct_sha256=file_sha256(written))
-            if spread and prediction.spread is not None:
+            if prediction.spread is not None:
                 (output / "spread").mkdir(exist_ok=True)
                 write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
+            elif spread:
+                warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
             write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
             progress.remove_task(bar)
             progress.update(overall, advance=1)

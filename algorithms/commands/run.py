@@ -68,7 +68,7 @@ class AlgorithmRunner:
         runtime = self._make_runtime()
         name = runtime.choose(job.files).card.algorithm
         case = load_case(job.files, with_reference=False)
-        say(f"{name}: case {case.id}, {case.task}, region {case.region or 'unknown'}, on {runtime.device}")
+        say(f"{name}: case {case.id}, {case.task}, region {case.region or 'unknown'}, on {runtime.engine.device}")
         prediction = runtime.predict(case, job.files, advance=_report)
         self._last = write_result(job, prediction.volume, runtime.manifest())
         say(f"{name}: wrote {self._last.sct}")
@@ -76,9 +76,11 @@ class AlgorithmRunner:
     def _make_runtime(self) -> Runtime:
         if self._runtime is None:
             from algorithms.runtime import Runtime
-            from synthct.inference.engine import choose_device
+            from synthct.inference.engine import Engine, choose_device
 
-            self._runtime = Runtime(self._abouts, None, use_starter=False, force=False, device=choose_device("auto"))
+            self._runtime = Runtime(
+                self._abouts, None, use_starter=False, force=False, engine=Engine(choose_device("auto"))
+            )
         return self._runtime
 
     def _remove_last(self) -> None:

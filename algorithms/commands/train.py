@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from synthct.anatomy import Task
-from synthct.cli.console import make_progress, start_log, tell
-from synthct.dataset import find_cases, find_note, read_note
+from synthct.cli.console import make_progress, say, start_log, tell
+from synthct.dataset import CaseFiles, find_cases, find_note, read_note
 from synthct.errors import UsageError
-from synthct.files import prepare_output_folder
+from synthct.files import prepare_output_folder, write_text
+from synthct.routes import CARD_NAME
+
+if TYPE_CHECKING:
+    from algorithms.interface import About
+    from algorithms.training import TrainingRun
+    from synthct.training.folds import Splits
+    from synthct.weights import ModelFolder
 
 __all__ = ["train"]
+
+CHECKPOINT = "checkpoint.pt"
+SPLITS = "splits.json"
+FOLDS = 5
 
 
 def train(
@@ -22,46 +39,154 @@ def train(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Model folder to be.")],
     config: Annotated[Path | None, typer.Option(help="Settings file (YAML) instead of a preset.")] = None,
     preset: Annotated[str | None, typer.Option(help="Preset; the paper's is the default.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Model folder to start from.")] = None,
+    fold: Annotated[str | None, typer.Option(help="Fold to hold out, 0 to 4, or all: cross-validation.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="splits.json to use; else RUN_DIR's, made if need be.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Case id to leave out; may be repeated.")] = None,
     task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that cut patches.")] = 1,
+    cache: Annotated[Path | None, typer.Option(help="Folder of normalised volumes; else RUN_DIR/cache.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from RUN_DIR's checkpoint.")] = False,
     starter: Annotated[bool, typer.Option("--mark-starter", help="Mark the result as starter weights.")] = False,
     trained_on: Annotated[str, typer.Option(help="What the model card says of the data.")] = "",
 ) -> None:
-    """Train an algorithm on a data set; RUN_DIR becomes a model folder for --model."""
+    """Train an algorithm on a data set; RUN_DIR becomes a model folder for --model.
+
+    With --fold K the model lies in RUN_DIR/fold_K; RUN_DIR itself is then the ensemble of the folds that are there.
+    """
     from algorithms.interface import find_algorithm
     from algorithms.presets import read_preset
 
     about = find_algorithm(algorithm)
     if config is not None and preset is not None:
         raise UsageError("--config and --preset exclude each other")
+    if splits is not None and fold is None:
+        raise UsageError("--splits is for --fold; expected --fold K or --fold all")
     settings = read_preset(about, preset, config)
-    if max_steps is not None:
-        settings["iterations"] = max_steps
+    cases = _cases(data, task, exclude or [])
+
+    from algorithms.training import Launcher, TrainingRun, check_settings
+
+    check_settings(about, settings)
+    folders, plan = _folders(run_dir, fold, splits, cases)
+    todo = {name: folder for name, folder in folders.items() if not _is_finished(folder, fold, resume=resume)}
+    for folder in todo.values():
+        _require_fresh(folder, resume=resume, several=len(folders) > 1)
+    if _is_first():
+        _note_run(run_dir, about, preset, config, plan, cases)
+    start_log()
+    with make_progress() as progress:
+        run = TrainingRun(
+            cases,
+            run_dir,
+            settings,
+            progress,
+            Launcher(device, devices),
+            cache=cache or run_dir / "cache",
+            workers=workers,
+            max_steps=max_steps,
+            init=init,
+            starter=starter,
+            trained_on=trained_on,
+            simulated=any(_is_simulated(files.image) for files in cases),
+        )
+        for name, folder in todo.items():
+            trained = _train_fold(about, replace(run, run_dir=folder), name, plan, resume=resume)
+            if _is_first():
+                tell(f"model folder {trained.path} (sha256 {trained.card.sha256[:12]})")
+
+
+def _cases(data: Path, task: Task | None, exclude: list[str]) -> tuple[CaseFiles, ...]:
     found = find_cases(data, task=task)
-    left_out = {case_id.upper() for case_id in exclude or []}
+    left_out = {case_id.upper() for case_id in exclude}
     unknown = sorted(left_out - {files.id for files in found})
     if unknown:
         raise UsageError(f"--exclude {unknown[0]} is no case of {data}; expected one like {found[0].id}")
-    cases = tuple(files for files in found if files.id not in left_out)
-    checkpoint = run_dir / "checkpoint.pt"
-    if resume and not checkpoint.exists():
+    return tuple(files for files in found if files.id not in left_out)
+
+
+def _folders(
+    run_dir: Path, fold: str | None, splits: Path | None, cases: tuple[CaseFiles, ...]
+) -> tuple[dict[int | None, Path], Splits | None]:
+    """Where each fold's run lies; without folds, RUN_DIR itself."""
+    from synthct.training.folds import Splits, make_splits, resolve_fold
+
+    if fold is None:
+        return {None: run_dir}, None
+    path = splits or (run_dir / SPLITS if (run_dir / SPLITS).exists() else None)
+    plan = make_splits(cases, folds=FOLDS) if path is None else Splits.read(path)
+    numbers = resolve_fold(fold, len(plan.folds))
+    return {number: run_dir / f"fold_{number}" for number in numbers}, plan
+
+
+def _train_fold(about: About, run: TrainingRun, fold: int | None, plan: Splits | None, *, resume: bool) -> ModelFolder:
+    from algorithms.training import load_recipe
+
+    run = replace(run, resume=resume and (run.run_dir / CHECKPOINT).exists())
+    if plan is not None and fold is not None:
+        training, validation = plan.fold(fold, [files.id for files in run.cases])
+        wanted = {*training, *validation}
+        run = replace(run, cases=tuple(files for files in run.cases if files.id in wanted), validation=validation)
+        if _is_first():
+            say(f"fold {fold}: {len(training)} cases to train on, {len(validation)} held out")
+    if _is_first():
+        prepare_output_folder(run.run_dir)
+    return load_recipe(about)(run)
+
+
+def _is_finished(folder: Path, fold: str | None, *, resume: bool) -> bool:
+    """With --fold all --resume, folds that have their model are not touched again."""
+    return resume and fold == "all" and (folder / CARD_NAME).exists()
+
+
+def _require_fresh(folder: Path, *, resume: bool, several: bool) -> None:
+    checkpoint = folder / CHECKPOINT
+    if resume and not checkpoint.exists() and not several:
         raise UsageError(f"{checkpoint}: no such file; expected a checkpoint to --resume from")
     if checkpoint.exists() and not resume:
         raise UsageError(f"{checkpoint}: a run lies there already; expected --resume or another RUN_DIR")
+
+
+def _note_run(
+    run_dir: Path,
+    about: About,
+    preset: str | None,
+    config: Path | None,
+    plan: Splits | None,
+    cases: tuple[CaseFiles, ...],
+) -> None:
+    """Save beside the run what it is: the settings file unchanged, the folds, the call, the cases."""
+    from algorithms.presets import preset_file
+
     prepare_output_folder(run_dir)
-    start_log()
+    source = config or preset_file(about, preset)
+    if source is not None and source.exists():
+        target = run_dir / "config.yaml"
+        if not (target.exists() and target.samefile(source)):
+            shutil.copyfile(source, target)
+    if plan is not None:
+        plan.write(run_dir / SPLITS)
+    note: dict[str, Any] = {
+        "synthct": version("synthct"),
+        "torch": version("torch"),
+        "algorithm": about.name,
+        "preset": None if config is not None else preset or about.presets[0],
+        "arguments": sys.argv[1:],
+        "cases": [files.id for files in cases],
+    }
+    write_text(run_dir / "run.json", json.dumps(note, indent=2) + "\n")
 
-    from algorithms.training import TrainingRun, load_recipe
-    from synthct.inference.engine import choose_device
 
-    with make_progress() as progress:
-        simulated = any(_is_simulated(files.image) for files in cases)
-        run = TrainingRun(cases, run_dir, settings, choose_device(device), progress, starter, trained_on, simulated)
-        folder = load_recipe(about)(run)
-    tell(f"model folder {folder.path} (sha256 {folder.card.sha256[:12]})")
+def _is_first() -> bool:
+    """Tell whether this is the first of the run's processes, by what torchrun, SLURM or Fabric tells each of them.
+
+    Only that one writes and speaks. Asked before anything is launched, so torch.distributed cannot be.
+    """
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(rank in ("", "0") for rank in ranks)
 
 
 def _is_simulated(image: Path) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from algorithms.interface import Advance, Prediction
 from algorithms.lookup_table.table import TableConfig, look_up
 from synthct.dataset import Case
 from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
 from synthct.inference.finish import finish_hu
 from synthct.weights import ModelFolder, load_tensors
 
@@ -31,8 +31,8 @@ class LookupTablePredictor:
         return Prediction(case.image.with_voxels(finish_hu(hu, case.mask.voxels)))
 
 
-def load(model: ModelFolder, device: torch.device) -> LookupTablePredictor:
-    """Load the table; the device does not matter.
+def load(model: ModelFolder, engine: Engine) -> LookupTablePredictor:
+    """Load the table; there is nothing for an engine to sweep.
 
     Raises:
         WeightsError: the folder's tensors or settings are not those of a table.

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
 from algorithms.lookup_table.about import ABOUT
 from algorithms.lookup_table.table import TableConfig, fit_table
+from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun, require_references
 from synthct.anatomy import Task
 from synthct.dataset import load_case
 from synthct.errors import UsageError
 from synthct.weights import ModelFolder, save_model
 
-__all__ = ["train"]
+__all__ = ["SETTINGS", "train"]
+
+SETTINGS = TableConfig
 
 
 def train(run: TrainingRun) -> ModelFolder:
@@ -26,17 +28,15 @@ def train(run: TrainingRun) -> ModelFolder:
     they are: nothing is aligned.
 
     Raises:
-        UsageError: the settings are not those of a table.
+        UsageError: the settings are not those of a table, or the call is one for networks.
         InputError: a case has no CT, or there are too few voxels.
     """
+    if run.max_steps is not None or run.init is not None:
+        raise UsageError("lookup-table is fitted in one pass; expected neither --max-steps nor --init")
     cases = require_references(run.cases)
     task = cases[0].task
     preset = {} if task is Task.MRI else {"low": -1024.0, "high": 3071.0, "bins": 512}
-    try:
-        config = TableConfig.model_validate(preset | run.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"preset: {'.'.join(map(str, first['loc'])) or 'bins'}: {first['msg']}") from error
+    config = parse_settings(TableConfig, preset | run.config)
     bar = run.progress.add_task("reading cases", total=len(cases))
 
     pairs = []

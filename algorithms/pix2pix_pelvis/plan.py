@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from algorithms.pix2pix_pelvis.loop import RecipeConfig
 from algorithms.pix2pix_pelvis.network import UNetGenerator
+from algorithms.pix2pix_pelvis.settings import RecipeConfig
 
 __all__ = ["describe"]
 
@@ -18,4 +18,4 @@ def describe(settings: dict[str, Any]) -> tuple[int, tuple[int, int, int] | None
     with torch.device("meta"):
         generator = UNetGenerator(config.network)
     count = sum(parameter.numel() for parameter in generator.parameters())
-    return count, config.inference_patch or config.patch
+    return count, config.windows.patch

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from algorithms.interface import Advance, Prediction
-from algorithms.pix2pix_pelvis.network import NetworkConfig, Triple, UNetGenerator
+from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from synthct.dataset import Case
 from synthct.errors import WeightsError
-from synthct.inference.engine import sweep
-from synthct.inference.finish import finish_hu
+from synthct.inference.engine import Engine
+from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, load_tensors
 
@@ -26,59 +27,66 @@ MOST_CLIPPED = 0.05
 class ModelConfig(BaseModel):
     """What model.json holds for this algorithm; axis order z, y, x.
 
-    `step` is the distance of windows as a fraction of the patch. 0.5 is our default: the paper tells no overlap.
+    The windows of `sweep` are half a patch apart by default, with Gaussian weights: the paper tells no overlap.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkConfig
-    patch: Triple
-    step: float = Field(default=0.5, gt=0, le=1)
+    sweep: SweepSettings
     image: LinearScale
     ct: LinearScale
 
     @model_validator(mode="after")
     def _patch_fits_the_strides(self) -> ModelConfig:
-        self.network.require_multiple(self.patch)
+        self.network.require_multiple(self.sweep.patch)
         return self
+
+    @property
+    def air(self) -> float:
+        """Air in network units."""
+        return float(self.ct.apply(np.array([AIR_HU]))[0])
 
 
 class Pix2PixPredictor:
-    """A generator on a device, ready to predict."""
+    """Generators (one, or those of several folds) and the engine that sweeps them."""
 
-    def __init__(self, generator: UNetGenerator, config: ModelConfig, device: torch.device) -> None:
-        self._generator = generator.eval().to(device)
+    def __init__(self, generators: Sequence[UNetGenerator], config: ModelConfig, engine: Engine) -> None:
+        self._generators = [generator.eval().to(engine.device) for generator in generators]
         self._config = config
-        self._device = device
+        self._engine = engine
 
     def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
         """Translate one case; windows without a voxel of the mask are skipped, and MR beyond the edge is 0."""
         config = self._config
-        inside = case.image.voxels[case.mask.voxels > 0]
-        clipped = float(np.mean((inside < config.image.low) | (inside > config.image.high)))
-        if clipped > MOST_CLIPPED or inside.min() == inside.max():
+        inside = case.mask.voxels > 0
+        values = case.image.voxels[inside]
+        clipped = float(np.mean((values < config.image.low) | (values > config.image.high)))
+        if clipped > MOST_CLIPPED or values.min() == values.max():
             warnings.warn(
-                f"{case.id}: MR values from {inside.min():g} to {inside.max():g} ({clipped:.0%} beyond "
+                f"{case.id}: MR values from {values.min():g} to {values.max():g} ({clipped:.0%} beyond "
                 f"{config.image.low:g} to {config.image.high:g}) are not those the model was trained on; its "
                 "HU will be wrong",
                 stacklevel=2,
             )
-        output = sweep(
-            self._generator,
+        swept = self._engine.sweep(
+            self._generators,
             config.image.apply(case.image.voxels),
-            patch=config.patch,
-            step=config.step,
-            device=self._device,
+            config.sweep,
+            wanted=inside,
             fill=0.0,
-            wanted=case.mask.voxels > 0,
+            air=config.air,
             advance=advance,
         )
-        sct = case.image.with_voxels(finish_hu(config.ct.invert(output), case.mask.voxels))
-        return Prediction(sct, notes={"clipped_share": round(clipped, 4)})
+        sct = case.image.with_voxels(finish_hu(config.ct.invert(swept.values), case.mask.voxels))
+        spread = None
+        if swept.spread is not None:
+            spread = case.image.with_voxels(finish_spread(swept.spread * np.float32(config.ct.scale), case.mask.voxels))
+        return Prediction(sct, spread, notes={"clipped_share": round(clipped, 4), "sweep": swept.notes})
 
 
-def load(model: ModelFolder, device: torch.device) -> Pix2PixPredictor:
-    """Build the generator that a model folder describes and fill it.
+def load(model: ModelFolder, engine: Engine) -> Pix2PixPredictor:
+    """Build the generators that a model folder describes and fill them.
 
     Raises:
         WeightsError: the folder's settings or tensors do not fit the network.
@@ -87,9 +95,12 @@ def load(model: ModelFolder, device: torch.device) -> Pix2PixPredictor:
         config = ModelConfig.model_validate(model.card.config)
     except ValueError as error:
         raise WeightsError(f"{model.path}: settings do not fit pix2pix-pelvis ({str(error)[:200]})") from error
-    generator = UNetGenerator(config.network)
-    try:
-        generator.load_state_dict(load_tensors(model))
-    except RuntimeError as error:
-        raise WeightsError(f"{model.weights}: tensors do not fit the network ({str(error)[:200]})") from error
-    return Pix2PixPredictor(generator, config, device)
+    generators = []
+    for member in model.members:
+        generator = UNetGenerator(config.network)
+        try:
+            generator.load_state_dict(load_tensors(member))
+        except RuntimeError as error:
+            raise WeightsError(f"{member.weights}: tensors do not fit the network ({str(error)[:200]})") from error
+        generators.append(generator)
+    return Pix2PixPredictor(generators, config, engine)

@@ -1,8 +1,12 @@
-"""The sweep: a network over the windows of a volume, merged by a Gaussian-weighted mean. Devices appear only here."""
+"""The sweep: networks over the windows of a volume, on a device, in bounded memory and, if asked for, bounded time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +14,26 @@ import torch
 from torch import Tensor, nn
 
 from synthct.errors import MemoryLimitError, UsageError
-from synthct.inference.windows import sliding_windows
+from synthct.inference.budget import plan_within
+from synthct.inference.forward import WindowPredictor, prepare
+from synthct.inference.heap import kept_heap
+from synthct.inference.merging import make_merger
+from synthct.inference.plan import Plan, Planner
+from synthct.inference.precision import Precision, choose_precision
+from synthct.inference.settings import SweepSettings
+from synthct.inference.transfer import Landing, batches
 from synthct.memory import is_out_of_memory
 
-__all__ = ["choose_device", "sweep"]
+__all__ = ["Engine", "Precision", "Swept", "choose_device", "sweep"]
 
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 Triple = tuple[int, int, int]
+Advance = Callable[[int, int], None]
 
-GAUSSIAN_SIGMA = 1 / 8
-"""Standard deviation of the window weight as a fraction of the patch: nnU-Net's value."""
+CUDA_BYTES_PER_VOXEL = 1 << 10
+"""What a window is taken to need on a card, of which half the free memory is used (inference; not measured)."""
+LARGEST_BATCH = 8
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,6 +50,201 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and available else "cpu")
 
 
+@dataclass(frozen=True)
+class Swept:
+    """Result of a sweep.
+
+    Attributes:
+        values: merged network output, (z, y, x) float32 on the CPU; `air` where no window went.
+        spread: standard deviation of the overlapping predictions in the network's units, (z, y, x) float32; None where
+            it was not asked for, 0 where there was one prediction or none.
+        notes: how it was made, ready for JSON: windows, skipped, step, merging, precision, batch; where they apply
+            step_asked, redone_fp32 (predictions), fallbacks (words), budget_s.
+    """
+
+    values: FloatArray
+    spread: FloatArray | None
+    notes: dict[str, Any]
+
+
+class Engine:
+    """Runs sweeps on one device; one per process and device.
+
+    Args:
+        device: where networks run.
+        precision: `auto` is fp32 on the CPU, bf16 on CUDA cards from compute capability 8.0, fp16 on older ones.
+        batch: windows that go through a network at once. None: one on the CPU, on a card as many as should fit.
+        budget: seconds for a sweep; where the windows would take longer, their step grows, with a warning.
+        spread: also return the standard deviation of overlapping predictions.
+
+    Raises:
+        UsageError: the precision does not suit the device, a batch below 1, or a budget that is not above 0.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        precision: Precision = "auto",
+        batch: int | None = None,
+        budget: float | None = None,
+        spread: bool = False,
+    ) -> None:
+        if batch is not None and batch < 1:
+            raise UsageError(f"batch {batch} is below 1; expected a number of windows")
+        if budget is not None and not budget > 0:
+            raise UsageError(f"budget {budget:g} is not above 0; expected seconds")
+        self.device = device
+        self.precision = choose_precision(precision, device)
+        self.batch = batch
+        self.budget = budget
+        self.spread = spread
+
+    def sweep(
+        self,
+        networks: nn.Module | Sequence[nn.Module],
+        image: FloatArray,
+        settings: SweepSettings,
+        *,
+        wanted: BoolArray | None = None,
+        fill: float = 0.0,
+        air: float = 0.0,
+        advance: Advance | None = None,
+    ) -> Swept:
+        """Run networks over a volume and merge what they predict.
+
+        Args:
+            networks: in evaluation mode; each maps (n, channels, z, y, x) to (n, 1, z, y, x). Several are an ensemble:
+                each member's prediction of a window enters the merging as one prediction. They are moved to the
+                device, and their 3-d convolutions' weights are laid out channels last.
+            image: normalised input, (z, y, x) or (channels, z, y, x) float32; it is not changed.
+            settings: windows and merging.
+            wanted: bool (z, y, x); windows that touch no True voxel of it, dilated by `settings.margin`, are skipped.
+            fill: input value beyond the volume's far edge, where an axis is shorter than the patch.
+            air: output value where no window went.
+            advance: called after each window with (windows done, windows in all).
+
+        Raises:
+            MemoryLimitError: one window at a time, merged on the CPU, does not fit into memory.
+            GeometryError: `wanted` has another shape than the image.
+            UsageError: no network, or an image that is neither 3-d nor 4-d.
+        """
+        began = time.monotonic()
+        members = [networks] if isinstance(networks, nn.Module) else list(networks)
+        if not members or image.ndim not in (3, 4):
+            raise UsageError(
+                f"a sweep was given {len(members)} networks and an image of shape {image.shape}; expected at least one "
+                "and (z, y, x) or (channels, z, y, x)"
+            )
+        planner = Planner((image.shape[-3], image.shape[-2], image.shape[-1]), settings, wanted)
+        try:
+            padded = _padded(image, settings.patch, fill)
+            batch = self.batch or self._automatic_batch(settings.patch)
+            members = [prepare(network, self.device) for network in members]
+            predictor = WindowPredictor(members, self.device, self.precision, settings.mirror_axes, batch)
+            plan = planner.plan()
+            if self.budget is not None and plan.starts:
+                first = plan.starts[:batch]
+                _, windows = next(batches(padded, first, settings.patch, batch, self.device))
+                plan = plan_within(self.budget, began, planner, predictor, windows)
+            with kept_heap() if self.device.type == "cpu" else nullcontext():
+                landing, fallbacks = self._run_where_it_fits(predictor, padded, plan, settings, air, advance)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            hope = "more memory" if self.device.type == "cpu" else "a larger device or --device cpu"
+            raise MemoryLimitError(
+                f"a sweep with a window of {settings.patch} over an image of {planner.shape} (z, y, x) does not fit "
+                f"into the memory of {self.device}; expected {hope}"
+            ) from error
+        if predictor.part < batch:
+            fallbacks.insert(0, f"batch {batch} to {predictor.part}")
+        optional = {
+            "step_asked": settings.step if plan.step != settings.step else None,
+            "redone_fp32": predictor.redone or None,
+            "fallbacks": fallbacks or None,
+            "budget_s": self.budget,
+        }
+        notes = {
+            "windows": len(plan.starts),
+            "skipped": plan.skipped,
+            "step": plan.step,
+            "merging": settings.merging,
+            "precision": self.precision,
+            "batch": predictor.part,
+            **{key: value for key, value in optional.items() if value is not None},
+        }
+        spread = None if landing.spread is None else _cropped(landing.spread, planner.shape)
+        return Swept(_cropped(landing.values, planner.shape), spread, notes)
+
+    def _run_where_it_fits(
+        self,
+        predictor: WindowPredictor,
+        padded: Tensor,
+        plan: Plan,
+        settings: SweepSettings,
+        air: float,
+        advance: Advance | None,
+    ) -> tuple[Landing, list[str]]:
+        """Run with sums on the device, and anew with sums on the CPU where that does not fit; returns that as well."""
+        try:
+            return self._run(predictor, padded, plan, settings, air, advance, self.device), []
+        except (RuntimeError, MemoryError) as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        # Here the error is gone, and with it what the failed run held.
+        torch.cuda.empty_cache()
+        landing = self._run(predictor, padded, plan, settings, air, advance, torch.device("cpu"))
+        return landing, ["accumulation on the CPU"]
+
+    def _run(
+        self,
+        predictor: WindowPredictor,
+        padded: Tensor,
+        plan: Plan,
+        settings: SweepSettings,
+        air: float,
+        advance: Advance | None,
+        accumulation: torch.device,
+    ) -> Landing:
+        """Predict and merge the windows of a plan; sums and pending windows lie on `accumulation`."""
+        _, depth, height, width = padded.shape
+        landing = Landing((depth, height, width), air=air, spread=self.spread, device=self.device)
+        merger = make_merger(settings.merging, landing, settings.patch, accumulation)
+        done = 0
+        with torch.inference_mode():
+            for starts, windows in batches(padded, plan.starts, settings.patch, predictor.part, self.device):
+                predictions = predictor(windows).to(accumulation)
+                for start, prediction in zip(starts, predictions, strict=True):
+                    merger.add(start, prediction)
+                    done += 1
+                    if advance is not None:
+                        advance(done, len(plan.starts))
+            merger.close()
+        landing.wait()
+        return landing
+
+    def _automatic_batch(self, patch: Triple) -> int:
+        if self.device.type != "cuda":
+            return 1
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(np.clip(free / 2 / (CUDA_BYTES_PER_VOXEL * np.prod(patch)), 1, LARGEST_BATCH))
+
+
+def _padded(image: FloatArray, patch: Triple, fill: float) -> Tensor:
+    """(channels, z, y, x) with every axis at least as long as the patch; filled at the far ends."""
+    channels = image[None] if image.ndim == 3 else image
+    missing = [(0, max(0, edge - size)) for size, edge in zip(channels.shape[1:], patch, strict=True)]
+    if any(after for _, after in missing):
+        channels = np.pad(channels, [(0, 0), *missing], constant_values=fill)
+    writeable = np.require(channels, np.float32, ["C", "W"])  # torch warns of arrays that may not be written
+    return torch.from_numpy(writeable)
+
+
+def _cropped(padded: Tensor, shape: Triple) -> FloatArray:
+    return np.ascontiguousarray(padded.numpy()[tuple(slice(size) for size in shape)])
+
+
 def sweep(
     network: nn.Module,
     image: FloatArray,
@@ -44,67 +253,13 @@ def sweep(
     step: float,
     device: torch.device,
     fill: float = 0.0,
-    wanted: npt.NDArray[np.bool_] | None = None,
-    advance: Callable[[int, int], None] | None = None,
+    wanted: BoolArray | None = None,
+    advance: Advance | None = None,
 ) -> FloatArray:
-    """Run a network of one channel in, one channel out over a volume.
-
-    Args:
-        network: in evaluation mode, on `device`; windows of shape (1, 1, z, y, x).
-        image: normalised input, (z, y, x) float32.
-        patch: window, (z, y, x).
-        step: distance of windows as a fraction of the patch, by nnU-Net's even rule.
-        device: where the network runs.
-        fill: value of the input beyond the volume's edge, where an axis is shorter than the patch.
-        wanted: bool (z, y, x); windows that hold no True voxel are skipped and left at 0. None runs them all.
-        advance: called after each window with (windows done, windows in all).
+    """Run one network with Gaussian merging and without a margin: `Engine.sweep` in short.
 
     Returns:
-        Network output, (z, y, x) float32: mean over overlapping windows with Gaussian weights.
-
-    Raises:
-        MemoryLimitError: one window does not fit into the device's memory.
+        Network output, (z, y, x) float32; 0 where no window went.
     """
-    padded_shape = tuple(max(size, edge) for size, edge in zip(image.shape, patch, strict=True))
-    padded = np.full(padded_shape, fill, np.float32)
-    padded[tuple(slice(size) for size in image.shape)] = image
-    total = np.zeros(padded_shape, np.float32)
-    weights = np.zeros(padded_shape, np.float32)
-    window_weight = _gaussian(patch)
-    windows = [
-        tuple(slice(first, first + edge) for first, edge in zip(start, patch, strict=True))
-        for start in sliding_windows(image.shape, patch, step)
-    ]
-    if wanted is not None:
-        windows = [window for window in windows if wanted[window].any()]
-    for done, window in enumerate(windows, start=1):
-        output = _forward(network, padded[window], device)
-        total[window] += output * window_weight
-        weights[window] += window_weight
-        if advance is not None:
-            advance(done, len(windows))
-    merged = np.divide(total, weights, out=total, where=weights > 0)
-    return merged[tuple(slice(size) for size in image.shape)]
-
-
-def _forward(network: nn.Module, window: FloatArray, device: torch.device) -> FloatArray:
-    try:
-        with torch.inference_mode():
-            output: Tensor = network(torch.from_numpy(window.copy())[None, None].to(device))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryLimitError(
-            f"a window of {window.shape} (z, y, x) does not fit into the memory of {device}; expected a larger device "
-            "or --device cpu"
-        ) from error
-    return np.asarray(output[0, 0].float().cpu().numpy(), dtype=np.float32)
-
-
-def _gaussian(patch: Triple) -> FloatArray:
-    weight = np.ones(patch, np.float64)
-    for axis, edge in enumerate(patch):
-        centred = np.arange(edge) - (edge - 1) / 2
-        profile = np.exp(-0.5 * (centred / (GAUSSIAN_SIGMA * edge)) ** 2)
-        weight *= profile.reshape([-1 if axis == other else 1 for other in range(3)])
-    return np.asarray(np.clip(weight / weight.max(), 1e-3, None), dtype=np.float32)
+    settings = SweepSettings(patch=patch, step=step, margin=0)
+    return Engine(device).sweep(network, image, settings, wanted=wanted, fill=fill, advance=advance).values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AIR_HU", "HU_MAX", "HU_MIN", "finish_hu"]
+__all__ = ["AIR_HU", "HU_MAX", "HU_MIN", "finish_hu", "finish_spread"]
 
 AIR_HU = -1000
 """Value outside the body mask (CONTRACT 1.5)."""
@@ -37,3 +37,14 @@ def finish_hu(hu: npt.NDArray[np.floating], mask: npt.NDArray[Any]) -> npt.NDArr
         )
     cleaned = np.where(broken | ~inside, float(AIR_HU), hu)
     return np.asarray(np.rint(np.clip(cleaned, HU_MIN, HU_MAX)), dtype=np.int16)
+
+
+def finish_spread(spread: npt.NDArray[np.floating], mask: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Turn a spread in HU into the voxels that are written: 0 outside the mask, and where it is no number.
+
+    Args:
+        spread: standard deviation over overlapping predictions in HU, (z, y, x).
+        mask: body outline on the same grid; above 0 is inside.
+    """
+    known = (mask > 0) & np.isfinite(spread)
+    return np.where(known, spread, 0.0).astype(np.float32)

@@ -18,6 +18,7 @@ from algorithms.training import TrainingRun
 from synthct.anatomy import Region, Task
 from synthct.dataset import find_cases, load_case
 from synthct.errors import InputError, UsageError, WeightsError
+from synthct.inference.engine import Engine
 from synthct.weights import open_model, save_model
 
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ def _data(root: Path, task: int = 1) -> Path:
 
 
 def _run(data: Path, run_dir: Path, config: dict[str, Any] | None = None) -> TrainingRun:
-    return TrainingRun(tuple(find_cases(data)), run_dir, config or {}, CPU, Progress(disable=True), trained_on="slabs")
+    return TrainingRun(tuple(find_cases(data)), run_dir, config or {}, Progress(disable=True), trained_on="slabs")
 
 
 @pytest.mark.parametrize("task", [1, 2])
@@ -119,7 +120,7 @@ def test_from_case_folders_to_an_sct(tmp_path: Path, task: int) -> None:
     assert (model.card.starter, model.card.trained_on) == (False, "slabs")
     case = load_case(find_cases(tmp_path / "data")[0])
     steps: list[tuple[int, int]] = []
-    predictor = load_predictor(find_algorithm("lookup-table"), model, CPU)
+    predictor = load_predictor(find_algorithm("lookup-table"), model, Engine(CPU))
     prediction = predictor.predict(case, advance=lambda done, total: steps.append((done, total)))
     assert prediction.volume.voxels.dtype == np.int16
     assert prediction.volume.voxels[:, 0, 0].tolist() == [-500, 40, 800, -1000]
@@ -132,7 +133,7 @@ def test_settings_of_the_run_are_used(tmp_path: Path) -> None:
     model = train(_run(_data(tmp_path / "data"), tmp_path / "model", {"high": 1000.0, "bins": 10}))
     assert model.card.config == {"low": 0.0, "high": 1000.0, "bins": 10}
     for wrong in ({"bins": 0}, {"low": 9999.0}, {"colour": "red"}):
-        with pytest.raises(UsageError, match="preset"):
+        with pytest.raises(UsageError, match="setting"):
             train(_run(tmp_path / "data", tmp_path / "other", wrong))
 
 
@@ -161,5 +162,5 @@ def test_model_that_is_no_table(tmp_path: Path, tensors: dict[str, torch.Tensor]
     card: dict[str, Any] = {"algorithm": "lookup-table", "tasks": (Task.MRI,), "regions": (), "config": config}
     model = save_model(tmp_path, tensors, half=False, **card)
     with pytest.raises(WeightsError) as caught:
-        load_predictor(find_algorithm("lookup-table"), model, CPU)
+        load_predictor(find_algorithm("lookup-table"), model, Engine(CPU))
     assert "\n" not in str(caught.value)

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from algorithms.interface import find_algorithm
-from algorithms.pix2pix_pelvis.loop import RecipeConfig
 from algorithms.pix2pix_pelvis.network import Discriminator, NetworkConfig, UNetGenerator, receptive_field
 from algorithms.pix2pix_pelvis.plan import describe
+from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from algorithms.presets import read_preset
 
 TINY: dict[str, Any] = {
@@ -201,12 +201,12 @@ def test_settings_that_make_no_network(changes: dict[str, Any], complaint: str) 
         tiny(**changes)
 
 
-@pytest.mark.parametrize("name", ["patch", "inference_patch"])
+@pytest.mark.parametrize("name", ["sampling", "sweep"])
 def test_patch_must_fit_the_strides(name: str) -> None:
-    settings: dict[str, Any] = {"network": TINY, "patch": (2, 8, 8)}
+    settings: dict[str, Any] = {"network": TINY, "sampling": {"patch": (2, 8, 8)}}
     assert RecipeConfig.model_validate(settings).network.stride_product == (2, 4, 4)
     with pytest.raises(ValidationError, match=r"patch \(2, 8, 10\) .* no multiple .* \(2, 4, 4\)"):
-        RecipeConfig.model_validate(settings | {name: (2, 8, 10)})
+        RecipeConfig.model_validate(settings | {name: {"patch": (2, 8, 10)}})
 
 
 @pytest.mark.parametrize("value", [0, -1e-3, math.inf, math.nan])

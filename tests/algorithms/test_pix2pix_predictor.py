@@ -17,6 +17,8 @@ from algorithms.pix2pix_pelvis.predictor import ModelConfig, load
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case
 from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
+from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, open_model, save_model
 
@@ -28,7 +30,7 @@ def model(tmp_path: Path) -> ModelFolder:
     torch.manual_seed(4)
     config = ModelConfig(
         network=settings().network,
-        patch=PATCH,
+        sweep=SweepSettings(patch=PATCH),
         image=LinearScale(low=0, high=4000, scale=1000),
         ct=LinearScale(low=-1024, high=3071, scale=1000),
     )
@@ -67,7 +69,7 @@ def by_hand(image: Array) -> Array:
 def test_prediction_by_hand(model: ModelFolder, shape: tuple[int, int, int]) -> None:
     case, inside = make_case(shape)
     steps: list[tuple[int, int]] = []
-    prediction = load(model, CPU).predict(case, advance=lambda done, total: steps.append((done, total)))
+    prediction = load(model, Engine(CPU)).predict(case, advance=lambda done, total: steps.append((done, total)))
     made = prediction.volume.voxels
     expected = np.clip(by_hand(case.image.voxels), -1024, 3071)
     assert made.dtype == np.int16
@@ -86,7 +88,7 @@ def test_every_voxel_of_the_mask_comes_from_the_network(model: ModelFolder) -> N
     inside[:, 8:] = False
     case.mask.voxels[:] = inside
     steps: list[tuple[int, int]] = []
-    made = load(model, CPU).predict(case, advance=lambda done, total: steps.append((done, total))).volume.voxels
+    made = load(model, Engine(CPU)).predict(case, advance=lambda done, total: steps.append((done, total))).volume.voxels
     assert np.all(made[~inside] == -1000)
     assert np.count_nonzero(made[inside] == 0) < 0.02 * np.count_nonzero(inside)
     assert len(steps) == steps[-1][1] < 2 * 3 * 2 + 1
@@ -103,15 +105,15 @@ def change_card(model: ModelFolder, **changes: Any) -> ModelFolder:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"patch": [4, 8, 9]}, "is no multiple of the strides' product"),
-        ({"step": 0}, "settings do not fit pix2pix-pelvis"),
+        ({"sweep": {"patch": [4, 8, 9]}}, "is no multiple of the strides' product"),
+        ({"sweep": {"patch": [4, 8, 8], "step": 0}}, "settings do not fit pix2pix-pelvis"),
         ({"tile": 3}, "settings do not fit pix2pix-pelvis"),
         ({"network": {}}, "tensors do not fit the network|is no multiple"),
     ],
 )
 def test_card_that_does_not_fit(model: ModelFolder, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(WeightsError, match=complaint) as caught:
-        load(change_card(model, **changes), CPU)
+        load(change_card(model, **changes), Engine(CPU))
     assert caught.value.exit_code == 4
 
 
@@ -120,7 +122,7 @@ def test_missing_tensor_is_refused(model: ModelFolder) -> None:
     del tensors["head.weight"]
     card = model.card.model_dump(exclude={"sha256", "format"})
     with pytest.raises(WeightsError, match=r"tensors do not fit the network .*head\.weight"):
-        load(save_model(model.path, tensors, half=False, **card), CPU)
+        load(save_model(model.path, tensors, half=False, **card), Engine(CPU))
 
 
 @pytest.mark.parametrize(("low", "high", "share"), [(-2000, -1, 1.0), (5000, 9000, 1.0), (700, 701, 0.0)])
@@ -129,11 +131,11 @@ def test_mr_on_another_scale_is_warned_of(model: ModelFolder, low: int, high: in
     voxels = np.random.default_rng(3).integers(low, high, PATCH).astype(np.int16)
     case = Case("1PA001", Task.MRI, Region.PELVIS, make_volume(voxels), make_volume(np.ones(PATCH, np.uint8)))
     with pytest.warns(UserWarning, match=r"1PA001: MR values .* are not those the model was trained on"):
-        prediction = load(model, CPU).predict(case)
-    assert prediction.notes == {"clipped_share": share}
+        prediction = load(model, Engine(CPU)).predict(case)
+    assert prediction.notes["clipped_share"] == share
 
 
 def test_mr_on_the_trained_scale_is_not(model: ModelFolder) -> None:
     voxels = np.random.default_rng(3).integers(0, 2000, PATCH).astype(np.int16)
     case = Case("1PA001", Task.MRI, Region.PELVIS, make_volume(voxels), make_volume(np.ones(PATCH, np.uint8)))
-    assert load(model, CPU).predict(case).notes == {"clipped_share": 0.0}
+    assert load(model, Engine(CPU)).predict(case).notes["clipped_share"] == 0.0

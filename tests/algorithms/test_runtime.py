@@ -25,6 +25,8 @@ from algorithms.runtime import Runtime
 from synthct.anatomy import Region, Task
 from synthct.dataset import find_cases, load_case
 from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
+from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.model_source import StarterWarning
 from synthct.weights import ModelFolder, file_sha256, save_model
@@ -65,7 +67,7 @@ def generator_model(tmp_path: Path) -> Path:
     torch.manual_seed(11)
     config = ModelConfig(
         network=settings().network,
-        patch=(8, 16, 16),
+        sweep=SweepSettings(patch=(8, 16, 16)),
         image=LinearScale(low=0, high=4000, scale=1000),
         ct=LinearScale(low=-1024, high=3071, scale=1000),
     )
@@ -83,7 +85,7 @@ def generator_model(tmp_path: Path) -> Path:
 
 
 def runtime(model: Path | None, *, starter: bool = False, force: bool = False) -> Runtime:
-    return Runtime((TABLE,), model, starter, force, CPU)
+    return Runtime((TABLE,), model, starter, force, Engine(CPU))
 
 
 def voxels(path: Path) -> Array:
@@ -192,7 +194,7 @@ def test_one_of_two_algorithms_predicts_by_the_card(models: Path, generator_mode
     generator_model.rename(models / "limb")
     for name in ("1ABA009", "1EXA001"):
         save_limb(tmp_path / "data" / name)
-    running = Runtime((TABLE, find_algorithm("pix2pix-pelvis")), models, False, False, CPU)
+    running = Runtime((TABLE, find_algorithm("pix2pix-pelvis")), models, False, False, Engine(CPU))
     levels = {}
     for files in find_cases(tmp_path / "data"):
         levels[files.id] = running.predict(load_case(files), files).volume.voxels
@@ -253,7 +255,7 @@ def test_outline_drawn_instead_of_read(generator_model: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_predictor_never_sees_the_reference(generator_model: Path, tmp_path: Path) -> None:
-    """A case with another CT, a broken CT or none gives the same bytes; --spread, which this algorithm lacks, too."""
+    """A case with another CT, a broken CT or none gives the same bytes; so does --spread."""
     results = []
     for index, reference in enumerate(("real", "broken", "none")):
         case = save_limb(tmp_path / str(index) / "1EXA001", reference=reference == "real")
@@ -263,6 +265,10 @@ def test_predictor_never_sees_the_reference(generator_model: Path, tmp_path: Pat
         spread = ["--spread"] if reference == "none" else []
         outcome = synthct("predict", "pix2pix-pelvis", case, out, "--model", generator_model, *spread, **ONE_THREAD)
         assert outcome.code == 0, outcome.err
-        assert files_below(out) == ["1EXA001.mha", "manifest.json"]
+        assert files_below(out) == [
+            "1EXA001.mha",
+            "manifest.json",
+            *(["spread", "spread/1EXA001.mha"] if spread else []),
+        ]
         results.append((out / "1EXA001.mha").read_bytes())
     assert results[0] == results[1] == results[2]

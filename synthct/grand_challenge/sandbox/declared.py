@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ def choose_task_and_region(task: Task | None, region: Region | None, model: Path
     Args:
         task: the user's, or None.
         region: the user's, or None.
-        model: folder or tarball with model.json or routes.json; other content declares nothing.
+        model: folder or tarball with model.json, folds or routes.json; other content declares nothing.
 
     Raises:
         InputError: the model cannot be read.
@@ -38,7 +39,7 @@ def _declared(model: Path | None) -> Iterator[tuple[Task, Region]]:
     if model is None:
         return
     routes = _read_json(model, "routes.json")
-    card = _read_json(model, "model.json")
+    card = _read_json(model, "model.json") or _read_json(model, _first_fold(model))
     pairs = [key.split("/", 1) for key in routes if "/" in key]
     tasks, regions = card.get("tasks"), card.get("regions")
     if isinstance(tasks, list) and isinstance(regions, list):
@@ -47,6 +48,19 @@ def _declared(model: Path | None) -> Iterator[tuple[Task, Region]]:
         region = parse_region(str(text))
         if task in set(Task) and region is not None:
             yield Task(task), region
+
+
+def _first_fold(model: Path) -> str:
+    """The card of an ensemble's first fold: all its folds declare the same."""
+    if model.is_dir():
+        names = [f"{path.parent.name}/{path.name}" for path in model.glob("fold_*/model.json")]
+    else:
+        try:
+            with tarfile.open(model, "r:*") as archive:
+                names = [name.removeprefix("./") for name in archive.getnames()]
+        except (OSError, EOFError, tarfile.TarError):
+            names = []  # the caller has read it before and said what is wrong
+    return min((name for name in names if re.fullmatch(r"fold_[0-9]+/model\.json", name)), default="model.json")
 
 
 def _read_json(model: Path, name: str) -> dict[str, Any]:

@@ -89,6 +89,22 @@ def test_monai_rule(axis: int, size: int, patch: int, step: float) -> None:
     assert _along(axis, size, patch, step, "monai") == _monai_axis(size, patch, step)
 
 
+def test_nnunet_rule_is_nnunets_own() -> None:
+    """A thousand random volumes at least as large as their patch, with steps of a voxel and more."""
+    from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+
+    rng = np.random.default_rng(1)
+    for _ in range(1000):
+        patch = rng.integers(1, 257, 3)
+        shape = patch + rng.integers(0, 400, 3) * (rng.random(3) > 0.1)
+        step = float(rng.choice([rng.uniform(1 / patch.min(), 1), 0.3, 0.5, 0.8, 1.0]))
+        step = max(step, 1 / patch.min())
+        starts = compute_steps_for_sliding_window(tuple(shape.tolist()), tuple(patch.tolist()), step)
+        expected = [(int(z), int(y), int(x)) for z, y, x in itertools.product(*starts)]
+        z, y, x = shape.tolist()
+        assert sliding_windows((z, y, x), (int(patch[0]), int(patch[1]), int(patch[2])), step) == expected
+
+
 @settings(max_examples=500)
 @given(AXES, SIZES, PATCHES, STEPS, RULES)
 def test_every_voxel_is_covered(axis: int, size: int, patch: int, step: float, rule: str) -> None:

@@ -1,0 +1,64 @@
+"""What a preset of pix2pix-pelvis says; each value's evidence stands in configs/*.yaml."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from algorithms.pix2pix_pelvis.network import NetworkConfig
+from synthct.inference.settings import SweepSettings
+from synthct.training.patches import SamplingSettings
+from synthct.training.settings import LoopSettings
+
+__all__ = ["RecipeConfig"]
+
+ITERATIONS = LoopSettings(
+    iterations_per_epoch=180, epochs=200, schedule="linear-tail", clip_norm=20.0, precision="fp32"
+)
+"""200 epochs of 180 cases (ALGORITHMS 5 [I])."""
+
+
+class RecipeConfig(BaseModel):
+    """One preset.
+
+    Attributes:
+        network: generator and discriminator.
+        sampling: patches that training draws.
+        loop: length, schedule, precision, averaging.
+        sweep: windows of prediction and validation; without it training patches, half of them apart, Gaussian weights.
+        batch: patches an iteration and process.
+        learning_rate: Adam's, of both networks.
+        betas: Adam's.
+        l1_weight: of L1 in the generator's loss (paper 003, equation 1).
+        adversarial_weight: of the adversarial term; 0 trains no discriminator.
+        image_scale: MR value that becomes 1.
+        ct_scale: HU that become 1.
+        validation_cases: ids that are held out, unless the run was given a fold.
+        excluded_cases: ids that are never read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    network: NetworkConfig = NetworkConfig()
+    sampling: SamplingSettings = SamplingSettings(patch=(32, 160, 160), foreground=0.0)
+    loop: LoopSettings = ITERATIONS
+    sweep: SweepSettings | None = None
+    batch: int = Field(default=1, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    l1_weight: float = Field(default=100.0, ge=0)
+    adversarial_weight: float = Field(default=1.0, ge=0)
+    image_scale: float = Field(default=1000.0, gt=0)
+    ct_scale: float = Field(default=1000.0, gt=0)
+    validation_cases: tuple[str, ...] = ()
+    excluded_cases: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _patches_fit_the_strides(self) -> RecipeConfig:
+        self.network.require_multiple(self.sampling.patch)
+        self.network.require_multiple(self.windows.patch)
+        return self
+
+    @property
+    def windows(self) -> SweepSettings:
+        """Windows of prediction and validation."""
+        return self.sweep or SweepSettings(patch=self.sampling.patch)

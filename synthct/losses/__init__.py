@@ -1,0 +1,1 @@
+"""What training minimises, where two or more algorithms share it."""
