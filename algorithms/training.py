@@ -70,6 +70,7 @@ class TrainingRun:
         config: the preset's settings, validated by the recipe.
         progress: for bars.
         launcher: starts the processes.
+        fold: its number; None where the run is none of several.
         validation: ids that the fold holds out; None leaves it to the preset.
         cache: folder of normalised volumes; None is `run_dir/cache`.
         workers: threads that cut patches.
@@ -86,6 +87,7 @@ class TrainingRun:
     config: dict[str, Any]
     progress: Progress
     launcher: Launcher = field(default_factory=Launcher)
+    fold: int | None = None
     validation: tuple[str, ...] | None = None
     cache: Path | None = None
     workers: int = 0
@@ -111,14 +113,18 @@ class TrainingRun:
         return tuple(sorted({files.region for files in self.cases if files.region is not None}))
 
     def initial_weights(self, network: str, algorithm: str) -> dict[str, dict[str, Tensor]] | None:
-        """Weights to start one network from; None where the run starts from scratch.
+        """Weights to start one network from; None where the run starts from scratch or from its checkpoint.
+
+        Of an ensemble a fold takes its own member: every other has been trained on the cases that it holds out.
 
         Raises:
-            WeightsError: the folder holds no model of the algorithm.
+            WeightsError: the folder holds no model of the algorithm, or an ensemble without this fold.
         """
-        if self.init is None:
+        if self.init is None or self.resume:
             return None
-        return {network: load_tensors(open_model(self.init, algorithm=algorithm).members[0])}
+        model = open_model(self.init, algorithm=algorithm)
+        own = [member for member in model.folds if member.path.name == f"fold_{self.fold}"]
+        return {network: load_tensors(own[0] if own else model)}
 
     def validation_precision(self, training: str) -> Precision:
         """Precision of validation sweeps: that of training, as the engine names it."""
@@ -126,8 +132,12 @@ class TrainingRun:
         return names.get(training, "auto")
 
     def fingerprint(self, config: BaseModel, data: PairedData) -> str:
-        """Hash of what a checkpoint must have in common with the run that takes it up: settings and cases."""
-        content = [config.model_dump(mode="json"), [case.id for case in data.training], data.validation_ids]
+        """Hash of what a checkpoint must have in common with the run that takes it up: settings and voxels.
+
+        The loop's settings are left out: the checkpoint knows itself which of those may differ.
+        """
+        cases = [[[case.id, case.digest] for case in part] for part in (data.training, data.validation)]
+        content = [config.model_dump(mode="json", exclude={"loop"}), cases]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(
@@ -166,11 +176,6 @@ class PairedData:
     task: Task
     regions: tuple[Region, ...]
 
-    @property
-    def validation_ids(self) -> list[str]:
-        """Ids of the cases that are held out."""
-        return [case.id for case in self.validation]
-
     @classmethod
     def prepare(
         cls,
@@ -199,20 +204,27 @@ class PairedData:
         """
         held_out = frozenset(validation if run.validation is None else run.validation)
         files = require_references(tuple(case for case in run.cases if case.id not in excluded))
-        _name_absent(run, (*held_out, *excluded))
         if all(case.id in held_out for case in files):
             raise InputError("no training case is left after leaving out validation and test cases")
-        cache = VolumeCache(run.cache or run.run_dir / "cache", key)
+        folder = run.cache or run.run_dir / "cache"
+        cache = VolumeCache(folder, key)
         prepare = partial(_normalise, image=image, reference=reference)
+        if fabric.is_global_zero:
+            _name_absent(run, (*held_out, *excluded))
+            log.info("reading %d cases; normalised volumes are kept in %s", len(files), folder)
         with fabric.rank_zero_first():
             bar = run.progress.add_task("reading cases", total=len(files))
             cached = []
             for case in files:
                 cached.append(cache.case(case, prepare))
                 run.progress.update(bar, advance=1)
+            run.progress.remove_task(bar)
         training = tuple(case for case in cached if case.id not in held_out)
         regions = {case.region for case in files if case.region is not None}
         kept = tuple(case for case in cached if case.id in held_out)
+        if fabric.is_global_zero:
+            judged = f"{len(kept)} to validate on" if kept else "none to validate on: the last weights will be kept"
+            log.info("%d cases to train on, %s", len(training), judged)
         return cls(training, kept, files[0].task, tuple(sorted(regions)))
 
 
@@ -220,24 +232,27 @@ def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
     """Return the cases, all of one task and each with its CT.
 
     Raises:
-        InputError: a case has no CT, or the tasks are mixed.
+        InputError: there is no case, one has no CT, or the tasks are mixed.
     """
+    if not cases:
+        raise InputError("no case to train on is left; expected some that no option and no preset leaves out")
     for files in cases:
         if files.reference is None:
             raise InputError(f"{files.image.parent}: case {files.id} has no CT; expected ct.mha to train on")
     tasks = sorted({str(files.task) for files in cases})
     if len(tasks) != 1:
-        raise InputError(f"the training cases mix tasks {', '.join(tasks) or '(none)'}; expected one (--task)")
+        raise InputError(f"the training cases mix tasks {', '.join(tasks)}; expected one (--task)")
     return cases
 
 
-def check_settings(about: About, settings: dict[str, Any]) -> None:
-    """Refuse settings that an algorithm's recipe would refuse, before anything is written.
+def check_settings(about: About, settings: dict[str, Any]) -> BaseModel:
+    """Return settings as an algorithm's recipe takes them, before anything is written.
 
     Raises:
         UsageError: a key is unknown, or a value does not fit.
     """
-    parse_settings(importlib.import_module(f"{about.module}.recipe").SETTINGS, settings)
+    schema: type[BaseModel] = importlib.import_module(f"{about.module}.recipe").SETTINGS
+    return parse_settings(schema, settings)
 
 
 def load_recipe(about: About) -> Callable[[TrainingRun], ModelFolder]:

@@ -9,6 +9,8 @@ A model folder holds `model.json`, `weights.safetensors` and a card `README.md`.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synthct.anatomy import Region, Task
-from synthct.errors import WeightsError
+from synthct.errors import OutputError, WeightsError
 from synthct.files import staged_file, write_text
 from synthct.routes import CARD_NAME, join_digests, member_folders, read_model_json
 
@@ -221,8 +223,13 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], *, half: bool, **ca
         tensors: by name.
         half: store floating-point tensors as fp16, but for those with values beyond its range.
         **card: fields of ModelCard, but for sha256.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        DiskFullError: there is no room.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with torch.no_grad():
@@ -233,7 +240,13 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], *, half: bool, **ca
     with staged_file(path / WEIGHTS_NAME) as staged:
         staged.touch()
         mode = staged.stat().st_mode
-        save_file(stored, str(staged))
+        try:
+            save_file(stored, str(staged))
+        except SafetensorError as error:
+            number = re.search(r"os error ([0-9]+)", str(error))
+            if number is None:
+                raise OutputError(f"{path / WEIGHTS_NAME}: cannot be written ({error})") from error
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error  # a full disk, say
         staged.chmod(mode)  # safetensors lets only the owner read it; a container runs as another user
     model_card = ModelCard(sha256=file_sha256(path / WEIGHTS_NAME), **card)
     write_text(path / CARD_NAME, model_card.model_dump_json(indent=2) + "\n")

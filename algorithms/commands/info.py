@@ -98,6 +98,8 @@ def _models(about: About) -> list[dict[str, Any]]:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file; expected every fold of the ensemble to be trained") from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error})") from error
     return card if isinstance(card, dict) else {}

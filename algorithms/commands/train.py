@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import sys
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, say, start_log, tell
 from synthct.dataset import CaseFiles, find_cases, find_note, read_note
 from synthct.errors import UsageError
-from synthct.files import prepare_output_folder, write_text
+from synthct.files import prepare_output_folder
 from synthct.routes import CARD_NAME
 
 if TYPE_CHECKING:
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-CHECKPOINT = "checkpoint.pt"
-SPLITS = "splits.json"
 FOLDS = 5
 
 
@@ -58,25 +53,33 @@ def train(
     With --fold K the model lies in RUN_DIR/fold_K; RUN_DIR itself is then the ensemble of the folds that are there.
     """
     from algorithms.interface import find_algorithm
-    from algorithms.presets import read_preset
+    from algorithms.presets import preset_file, read_preset
 
     about = find_algorithm(algorithm)
     if config is not None and preset is not None:
         raise UsageError("--config and --preset exclude each other")
     if splits is not None and fold is None:
         raise UsageError("--splits is for --fold; expected --fold K or --fold all")
+    if resume and config is None and preset is None and (run_dir / CONFIG).exists():
+        config = run_dir / CONFIG  # the run's own, not the paper's
     settings = read_preset(about, preset, config)
     cases = _cases(data, task, exclude or [])
+    _require_task(about, cases)
 
     from algorithms.training import Launcher, TrainingRun, check_settings
+    from synthct.training.processes import naming_lost_processes
 
-    check_settings(about, settings)
+    checked = check_settings(about, settings)
     folders, plan = _folders(run_dir, fold, splits, cases)
+    require_room(run_dir, about, checked, plan)
     todo = {name: folder for name, folder in folders.items() if not _is_finished(folder, fold, resume=resume)}
     for folder in todo.values():
         _require_fresh(folder, resume=resume, several=len(folders) > 1)
     if _is_first():
-        _note_run(run_dir, about, preset, config, plan, cases)
+        for name in (name for name in folders if name not in todo):
+            say(f"fold {name}: has its model and is left as it is (--fold {name} --resume goes on with it)")
+        chosen = None if config is not None else preset or about.presets[0]
+        note_run(run_dir, config or preset_file(about, chosen), chosen, plan, cases, about.name)
     start_log()
     with make_progress() as progress:
         run = TrainingRun(
@@ -94,7 +97,8 @@ def train(
             simulated=any(_is_simulated(files.image) for files in cases),
         )
         for name, folder in todo.items():
-            trained = _train_fold(about, replace(run, run_dir=folder), name, plan, resume=resume)
+            with naming_lost_processes():
+                trained = _train_fold(about, replace(run, run_dir=folder), name, plan, resume=resume)
             if _is_first():
                 tell(f"model folder {trained.path} (sha256 {trained.card.sha256[:12]})")
 
@@ -106,6 +110,14 @@ def _cases(data: Path, task: Task | None, exclude: list[str]) -> tuple[CaseFiles
     if unknown:
         raise UsageError(f"--exclude {unknown[0]} is no case of {data}; expected one like {found[0].id}")
     return tuple(files for files in found if files.id not in left_out)
+
+
+def _require_task(about: About, cases: tuple[CaseFiles, ...]) -> None:
+    """Refuse cases that the method is not made for: its normalisation would make nonsense of them."""
+    for files in cases:
+        if files.task not in about.tasks:
+            known = ", ".join(about.tasks)
+            raise UsageError(f"{about.name} is for {known}, case {files.id} is {files.task}; expected --task {known}")
 
 
 def _folders(
@@ -125,7 +137,7 @@ def _folders(
 def _train_fold(about: About, run: TrainingRun, fold: int | None, plan: Splits | None, *, resume: bool) -> ModelFolder:
     from algorithms.training import load_recipe
 
-    run = replace(run, resume=resume and (run.run_dir / CHECKPOINT).exists())
+    run = replace(run, fold=fold, resume=resume and (run.run_dir / CHECKPOINT).exists())
     if plan is not None and fold is not None:
         training, validation = plan.fold(fold, [files.id for files in run.cases])
         wanted = {*training, *validation}
@@ -148,36 +160,6 @@ def _require_fresh(folder: Path, *, resume: bool, several: bool) -> None:
         raise UsageError(f"{checkpoint}: no such file; expected a checkpoint to --resume from")
     if checkpoint.exists() and not resume:
         raise UsageError(f"{checkpoint}: a run lies there already; expected --resume or another RUN_DIR")
-
-
-def _note_run(
-    run_dir: Path,
-    about: About,
-    preset: str | None,
-    config: Path | None,
-    plan: Splits | None,
-    cases: tuple[CaseFiles, ...],
-) -> None:
-    """Save beside the run what it is: the settings file unchanged, the folds, the call, the cases."""
-    from algorithms.presets import preset_file
-
-    prepare_output_folder(run_dir)
-    source = config or preset_file(about, preset)
-    if source is not None and source.exists():
-        target = run_dir / "config.yaml"
-        if not (target.exists() and target.samefile(source)):
-            shutil.copyfile(source, target)
-    if plan is not None:
-        plan.write(run_dir / SPLITS)
-    note: dict[str, Any] = {
-        "synthct": version("synthct"),
-        "torch": version("torch"),
-        "algorithm": about.name,
-        "preset": None if config is not None else preset or about.presets[0],
-        "arguments": sys.argv[1:],
-        "cases": [files.id for files in cases],
-    }
-    write_text(run_dir / "run.json", json.dumps(note, indent=2) + "\n")
 
 
 def _is_first() -> bool:

@@ -22,18 +22,19 @@ SETTINGS = TableConfig
 
 
 def train(run: TrainingRun) -> ModelFolder:
-    """Fit the table to all cases of the run and save it as a model folder.
+    """Fit the table to all cases of the run that its fold does not hold out, and save it as a model folder.
 
     The bins span 0 to 2000 for MR and -1024 to 3071 HU for CBCT, unless the settings say otherwise. Cases are used as
     they are: nothing is aligned.
 
     Raises:
         UsageError: the settings are not those of a table, or the call is one for networks.
-        InputError: a case has no CT, or there are too few voxels.
+        InputError: a case has no CT, none is left, or there are too few voxels.
     """
     if run.max_steps is not None or run.init is not None:
         raise UsageError("lookup-table is fitted in one pass; expected neither --max-steps nor --init")
-    cases = require_references(run.cases)
+    held_out = frozenset(run.validation or ())
+    cases = require_references(tuple(files for files in run.cases if files.id not in held_out))
     task = cases[0].task
     preset = {} if task is Task.MRI else {"low": -1024.0, "high": 3071.0, "bins": 512}
     config = parse_settings(TableConfig, preset | run.config)

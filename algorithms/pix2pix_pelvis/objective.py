@@ -57,7 +57,7 @@ class Pix2PixObjective:
             real = _real_or_fake(nets[DISCRIMINATOR](batch.image, shown_real), is_real=True)
             faked = _real_or_fake(nets[DISCRIMINATOR](batch.image, shown_fake.detach()), is_real=False)
             loss = 0.5 * (real + faked)
-            yield DISCRIMINATOR, loss, {"discriminator": loss.detach()}
+            yield DISCRIMINATOR, loss, {}
             with nets.frozen(DISCRIMINATOR) as judge:
                 adversarial = _real_or_fake(judge(batch.image, shown_fake), is_real=True)
         l1 = masked_l1(fake, batch.reference, batch.weight)

@@ -37,6 +37,7 @@ def train(run: TrainingRun) -> ModelFolder:
         image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
         ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
     )
+    initial = run.initial_weights(GENERATOR, ABOUT.name)
     fabric = run.fabric(config.loop.precision)
     data = PairedData.prepare(
         run,
@@ -69,7 +70,7 @@ def train(run: TrainingRun) -> ModelFolder:
         progress=run.progress,
         fingerprint=run.fingerprint(config, data),
         resume=run.resume,
-        initial=run.initial_weights(GENERATOR, ABOUT.name),
+        initial=initial,
     )
     return run.save(
         fabric,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from algorithms.pix2pix_pelvis.network import NetworkConfig
@@ -15,6 +17,8 @@ ITERATIONS = LoopSettings(
     iterations_per_epoch=180, epochs=200, schedule="linear-tail", clip_norm=20.0, precision="fp32"
 )
 """200 epochs of 180 cases (ALGORITHMS 5 [I])."""
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RecipeConfig(BaseModel):
@@ -44,7 +48,7 @@ class RecipeConfig(BaseModel):
     sweep: SweepSettings | None = None
     batch: int = Field(default=1, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     l1_weight: float = Field(default=100.0, ge=0)
     adversarial_weight: float = Field(default=1.0, ge=0)
     image_scale: float = Field(default=1000.0, gt=0)

@@ -11,10 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthct.dataset import Case, CaseFiles, load_case
-from synthct.errors import InputError, OutputError
+from synthct.errors import InputError, OutputError, SynthCTError
 from synthct.files import PARTIAL_FOLDER, staged_folder, write_error
 
 __all__ = ["FOREGROUND_LIMIT", "CachedCase", "PreparedCase", "VolumeCache", "hold_case"]
@@ -34,11 +35,13 @@ AnyArray = npt.NDArray[Any]
 FOREGROUND_LIMIT = 100_000
 """Most voxel places that are kept of a mask; a patch's centre is drawn from them."""
 
-_FORMAT = 1
+_FORMAT = 2
 _ENTRY_NAME = "entry.json"
 _TRIES = 3
 _STALE_SECONDS = 3600.0
 """Age at which a half-written entry belongs to a process that was killed; writing one takes seconds."""
+_OPEN_FILES = 16384
+"""Each map holds a file open: four a case, where most systems allow 1024 unless a process asks for more."""
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class CachedCase:
         foreground: int32 (n, 3), places (z, y, x) where weight is 1: all of them, or FOREGROUND_LIMIT drawn with a
             fixed seed; (0, 3) where there is none.
         inside: number of voxels where weight is 1.
+        digest: sha256 of image, reference and weight, in hexadecimal.
     """
 
     id: str
@@ -80,6 +84,7 @@ class CachedCase:
     weight: npt.NDArray[np.uint8]
     foreground: npt.NDArray[np.int32]
     inside: int
+    digest: str
 
 
 class VolumeCache:
@@ -93,6 +98,7 @@ class VolumeCache:
     def __init__(self, folder: Path, key: str) -> None:
         self._folder = folder
         self._key = key
+        _allow_open_files()
         _remove_stale(folder / PARTIAL_FOLDER)
 
     def case(self, files: CaseFiles, prepare: Callable[[Case], PreparedCase]) -> CachedCase:
@@ -132,11 +138,11 @@ class VolumeCache:
 
     def _store(self, entry: Path, files: CaseFiles, case: CachedCase) -> None:
         try:
-            with staged_folder(self._folder) as own:
+            with staged_folder(self._folder) as own, _named(entry):
                 fresh = own / entry.name
                 fresh.mkdir()
                 sizes = {name: _write(fresh / f"{name}.npy", array) for name, array in _arrays(case).items()}
-                text = json.dumps({"sizes": sizes, "inside": case.inside})
+                text = json.dumps({"sizes": sizes, "inside": case.inside, "digest": case.digest})
                 (fresh / _ENTRY_NAME).write_text(text, encoding="utf-8")
                 if entry.exists() and _map(entry, files) is None:
                     log.warning("%s: is damaged and is written anew", entry)
@@ -172,7 +178,17 @@ def hold_case(case_id: str, region: str | None, prepared: PreparedCase) -> Cache
         drawn = np.random.default_rng(0).choice(inside, FOREGROUND_LIMIT, replace=False, shuffle=False)
         places = places[np.sort(drawn)]
     foreground = np.stack(np.unravel_index(places, weight.shape), axis=1).astype(np.int32)
-    return CachedCase(case_id, None if region is None else str(region), image, reference, weight, foreground, inside)
+    place = None if region is None else str(region)
+    return CachedCase(case_id, place, image, reference, weight, foreground, inside, _digest(image, reference, weight))
+
+
+def _digest(*arrays: AnyArray | None) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _sources(files: CaseFiles) -> Iterator[Path]:
@@ -217,9 +233,23 @@ def _map(entry: Path, files: CaseFiles) -> CachedCase | None:
             weight=arrays["weight"],
             foreground=arrays["foreground"],
             inside=int(note["inside"]),
+            digest=str(note["digest"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            raise SynthCTError(
+                f"{entry}: too many files are open; expected room for four a case (ulimit -n tells how many there is)"
+            ) from error
         return None
+
+
+@contextmanager
+def _named(entry: Path) -> Iterator[None]:
+    """Name the entry in an error; inside staged_folder, which tells a full disk where numpy has no word for it."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(entry, error) from error
 
 
 def _move(fresh: Path, entry: Path) -> None:
@@ -232,9 +262,20 @@ def _move(fresh: Path, entry: Path) -> None:
 
 def _remove_stale(partial: Path) -> None:
     """Remove what killed processes left; others may be writing right now, so only what is old."""
-    if not partial.is_dir():
-        return
-    for path in partial.iterdir():
-        with suppress(FileNotFoundError):  # its writer has just finished
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+    try:
+        for path in partial.iterdir():
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # nothing is left there, or the last writer has just removed it
+    except OSError as error:
+        raise write_error(partial, error) from error
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may be raised, up to what a large data set needs."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

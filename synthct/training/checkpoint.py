@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from synthct.errors import UsageError, WeightsError
+from synthct.errors import OutputError, UsageError, WeightsError
 from synthct.files import staged_file
 from synthct.training.processes import gather
 from synthct.training.settings import LoopSettings
@@ -66,7 +67,13 @@ class Checkpoint:
                 "log": log,
             }
             with staged_file(self.path) as staged:
-                torch.save(content, staged)
+                try:
+                    with staged.open("wb") as stream:
+                        torch.save(content, stream)
+                        stream.flush()
+                        os.fsync(stream.fileno())  # after a power cut the renamed file must not hold zeros
+                except RuntimeError as error:  # torch's word for a write that failed
+                    raise OutputError(f"{self.path}: cannot be written ({str(error)[:100]})") from error
         self._fabric.barrier()
 
     def load(self, state: TrainingState) -> dict[str, Any]:

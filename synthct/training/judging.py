@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,13 @@ def judge(
     *,
     seed: int,
     interruption: Interruption,
+    advance: Callable[[], None] = lambda: None,
 ) -> Verdict | None:
     """Score every case with the networks that would be kept.
 
     The random numbers of a case come from `seed` and the case's place alone, and training's own are as they were
-    before, so validation neither changes the weights nor depends on the number of processes.
+    before, so validation neither changes the weights nor depends on the number of processes. `advance` is called after
+    each case of this process.
 
     Returns:
         None where a signal on any process broke it off between two cases.
@@ -62,6 +65,7 @@ def judge(
                 break
             torch.manual_seed((seed << 16) + index)
             scores[index] = validation.score(networks, index)
+            advance()
     everyone = {index: score for part in gather(scores, fabric) for index, score in part.items()}
     if len(everyone) < len(validation.cases):
         return None

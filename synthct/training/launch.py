@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import logging
 import os
 import warnings
@@ -25,6 +26,8 @@ FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 BF16_CAPABILITY = (8, 0)
 """Compute capability from which CUDA devices compute in bf16."""
+EXTRA = {"lightning_fabric": "lightning-fabric", "tensorboard": "tensorboard", "PIL": "pillow"}
+"""Modules of the extra `train`, and their packages."""
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: validation cases differ in size."""
 
@@ -43,8 +46,9 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
 
     Raises:
         UsageError: a name is unknown, there are fewer devices than asked for, the launcher started another number of
-            processes, or the device cannot compute in that precision.
+            processes, the device cannot compute in that precision, or a package of the extra `train` is missing.
     """
+    _require_extra()
     kind = _choose_kind(device)
     total, per_node, nodes = _processes(devices)
     available = torch.cuda.device_count() if kind == "cuda" else os.cpu_count() or 1
@@ -77,6 +81,16 @@ def _leave_the_group() -> None:
     """End gloo's threads before the interpreter ends, which else may abort a process that has done its work."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _require_extra() -> None:
+    """Name a missing package now: TensorBoard's are first used once hours may have gone by."""
+    missing = [package for module, package in EXTRA.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UsageError(
+            f"training needs the extra train, of which {missing[0]} is missing; expected it to be installed "
+            f"(pip install {' '.join(missing)})"
+        )
 
 
 def _choose_kind(device: str) -> str:

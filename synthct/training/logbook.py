@@ -8,7 +8,8 @@ import logging
 import math
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,18 @@ class Logbook:
         self._progress.update(self._bar, completed=iteration, description=f"training ({loss_name} {loss:.4g})")
         if iteration % self._settings.log_interval == 0 or iteration == self._settings.last_iteration:
             self._tell(iteration, rate)
+
+    @contextmanager
+    def judging(self, cases: int) -> Iterator[Callable[[], None]]:
+        """Show a bar while this process validates its cases; what is yielded moves it on by one."""
+        if not self._active:
+            yield lambda: None
+            return
+        bar = self._progress.add_task("validating", total=cases)
+        try:
+            yield lambda: self._progress.update(bar, advance=1)
+        finally:
+            self._progress.remove_task(bar)
 
     def validated(self, iteration: int, verdict: Verdict, best: Best, *, show: bool) -> None:
         """Tell a validation's values and, where `show`, its images."""

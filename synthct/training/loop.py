@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+import torch
 from rich.progress import Progress
 from torch import Tensor
 
@@ -87,7 +88,7 @@ def fit(
         initial: weights to start some networks from, by the network's name.
 
     Raises:
-        SynthCTError: a loss is not finite.
+        SynthCTError: a loss is not finite, or the weights to be kept are not.
         TrainingInterruptedError: a signal came (exit code 130, or 143 for SIGTERM); the run can be resumed.
         UsageError: there is no checkpoint to resume from.
         WeightsError: checkpoint or initial weights do not fit.
@@ -97,7 +98,7 @@ def fit(
     nets = Networks(state.networks, fabric)
     checkpoint = Checkpoint(run_dir, settings, fingerprint, fabric)
     pending = checkpoint.load(state) if resume else {}
-    if resume:
+    if resume and fabric.is_global_zero:
         log.info("resumed after iteration %d of %d", state.iteration, settings.iterations)
     judges = validation if validation is not None and len(validation.cases) > 0 else None
     first_batch = state.iteration * settings.accumulation
@@ -132,9 +133,13 @@ def fit(
                 checkpoint.save(state, logbook.pending)
             if stop:
                 _end_by_signal(interruption, checkpoint.path, state.iteration, fabric)
+        if any(gather(interruption.signal is not None, fabric)):  # it came after the last step: no other fold begins
+            _end_by_signal(interruption, checkpoint.path, state.iteration, fabric)
     is_last = state.best.score is None
+    best = weights_of(state.judged) if is_last else state.best.weights
+    _require_finite_weights(best)
     return FitResult(
-        best=weights_of(state.judged) if is_last else state.best.weights,
+        best=best,
         best_score=state.best.score,
         best_iteration=state.iteration if is_last else state.best.iteration,
         iterations=state.iteration,
@@ -209,6 +214,17 @@ def _require_finite(scalars: Mapping[tuple[str, str], float], state: TrainingSta
         )
 
 
+def _require_finite_weights(kept: Weights) -> None:
+    """Refuse to hand back a broken network: a gradient may overflow where the loss did not, in the last step too."""
+    for name, weights in kept.items():
+        for key, tensor in weights.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise SynthCTError(
+                    f"training diverged: {name}, {key} holds NaN or infinity; expected finite weights (a lower "
+                    "learning rate, or precision fp32, may help)"
+                )
+
+
 def _validate(
     validation: Validation,
     state: TrainingState,
@@ -218,7 +234,9 @@ def _validate(
     interruption: Interruption,
 ) -> bool:
     """Judge the networks and keep them if they are the best so far; False where a signal broke it off."""
-    verdict = judge(validation, state, fabric, seed=settings.seed, interruption=interruption)
+    own = range(fabric.global_rank, len(validation.cases), fabric.world_size)
+    with logbook.judging(len(own)) as advance:
+        verdict = judge(validation, state, fabric, seed=settings.seed, interruption=interruption, advance=advance)
     if verdict is None:
         return False
     state.best.offer(verdict.score, state.iteration, state.judged)

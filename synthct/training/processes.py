@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
+from synthct.errors import SynthCTError
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["average_gradients", "average_numbers", "broadcast_tensors", "gather", "let_first_process_speak"]
+__all__ = [
+    "average_gradients",
+    "average_numbers",
+    "broadcast_tensors",
+    "gather",
+    "let_first_process_speak",
+    "naming_lost_processes",
+]
 
 T = TypeVar("T")
 
 BUCKET_ELEMENTS = 8 << 20
 """Elements that travel in one message: 32 MiB of float32."""
 PATIENCE_SECONDS = 10.0
+_LOST = re.compile(r"\b(gloo|nccl)\b.*\b(peer|connection|remote|socket)\b", re.IGNORECASE | re.DOTALL)
 
 
 def average_gradients(parameters: Sequence[Tensor], fabric: Fabric) -> None:
@@ -79,6 +91,27 @@ def let_first_process_speak(fabric: Fabric) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while not fabric.is_global_zero and os.getppid() == starter and time.monotonic() < until:
         time.sleep(0.05)
+
+
+@contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Say plainly that another process of the run is gone, where gloo or NCCL speak of sockets.
+
+    Raises:
+        SynthCTError: another process is gone, said by the first one.
+        SystemExit: the same on the others, in silence: the first, or whoever ended it, has the last word.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (torch.distributed.is_initialized() and _LOST.search(str(error))):
+            raise
+        if torch.distributed.get_rank() > 0:
+            raise SystemExit(1) from error
+        raise SynthCTError(
+            "another process of this run ended; what it said stands above, and one that said nothing was killed "
+            "(for want of memory?); --resume goes on from the last checkpoint"
+        ) from error
 
 
 def _sum(tensor: Tensor, fabric: Fabric) -> Tensor:

@@ -81,5 +81,5 @@ class LoopSettings(BaseModel):
         return self.iterations if self.max_steps is None else min(self.max_steps, self.iterations)
 
     def limited(self, max_steps: int | None) -> LoopSettings:
-        """Return the same plan, to be left after `max_steps` iterations; None runs it to its end."""
-        return self.model_copy(update={"max_steps": max_steps})
+        """Return the same plan, to be left after `max_steps` iterations; None leaves that to the settings."""
+        return self if max_steps is None else self.model_copy(update={"max_steps": max_steps})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from synthct.anatomy import Region, Task
 from synthct.dataset import find_cases, load_case
 from synthct.errors import InputError, UsageError, WeightsError
 from synthct.inference.engine import Engine
-from synthct.weights import open_model, save_model
+from synthct.weights import load_tensors, open_model, save_model
 
 CPU = torch.device("cpu")
 FOUR_BINS = TableConfig(low=0, high=40, bins=4)
@@ -135,6 +136,27 @@ def test_settings_of_the_run_are_used(tmp_path: Path) -> None:
     for wrong in ({"bins": 0}, {"low": 9999.0}, {"colour": "red"}):
         with pytest.raises(UsageError, match="setting"):
             train(_run(tmp_path / "data", tmp_path / "other", wrong))
+
+
+def test_cases_that_the_fold_holds_out_are_not_fitted(tmp_path: Path) -> None:
+    """The held-out case says 700 HU where the other says 40; it needs no CT either."""
+    _data(tmp_path / "data")
+    held_out = tmp_path / "data" / "1THB002" / "ct.nii.gz"
+    save_image(held_out, np.full((4, 8, 8), 700, np.int16), origin=(1.5, -2.0, 3.0))
+    run = replace(_run(tmp_path / "data", tmp_path / "model"), validation=("1THB002",), trained_on="")
+    model = train(run)
+    table = load_tensors(model)["table"].numpy()
+    assert look_up(np.int16([100, 500, 900]), table, TableConfig.model_validate(model.card.config)).tolist() == [
+        -500.0,
+        40.0,
+        800.0,
+    ]
+    assert model.card.trained_on == "1 case"
+    assert model.card.regions == (Region.ABDOMEN, Region.THORAX), "folds must not differ in what they declare"
+    held_out.unlink()
+    assert train(run).card.sha256 == model.card.sha256
+    with pytest.raises(InputError, match="no case to train on is left"):
+        train(replace(run, validation=("1ABA001", "1THB002")))
 
 
 def test_training_without_ct_or_with_both_tasks(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_losses_by_hand() -> None:
     l1 = (11 * 1.25 + 9 * 0.75) / 20
     assert scalars["l1_hu"] == pytest.approx(1000 * l1)
     assert scalars["adversarial"] == pytest.approx(LN2)
-    assert scalars["discriminator"] == pytest.approx(LN2)
+    assert scalars["discriminator loss"] == pytest.approx(LN2)
     assert scalars["generator loss"] == pytest.approx(100 * l1 + LN2)
 
 
@@ -77,7 +77,7 @@ def test_adversarial_losses_by_hand() -> None:
     real, fake = math.log1p(math.exp(-2.0)), math.log1p(math.exp(2.0))
     scalars, _ = one_turn_each(scripted(gain=0, shift=0, logit=2.0), twenty_voxels(), settings())
     assert scalars["adversarial"] == pytest.approx(real)
-    assert scalars["discriminator"] == pytest.approx((real + fake) / 2)
+    assert scalars["discriminator loss"] == pytest.approx((real + fake) / 2)
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(100.0, -10.0), (10.0, -1.0)])

@@ -208,6 +208,7 @@ def training_run(run_dir: Path, cases: list[CaseFiles], **changes: Any) -> Train
         ({"sampling": {"patch": [4, 16, 17]}}, "settings: patch (4, 16, 17) (z, y, x) is no multiple"),
         ({"loop": {"ema": 1.0}}, "setting 'loop.ema'"),
         ({"loop": {"seed": -1}}, "setting 'loop.seed'"),
+        ({"betas": [0.5, 1.0]}, "setting 'betas.1': Input should be less than 1"),
     ],
 )
 def test_settings_that_cannot_be_meant(tmp_path: Path, data: Path, changes: dict[str, Any], complaint: str) -> None:

@@ -33,6 +33,13 @@ def test_info_lists_an_ensemble(folds: Path) -> None:
     assert first["regions"] == ["EX"]
 
 
+def test_a_fold_that_is_still_trained_is_named(folds: Path) -> None:
+    (folds / "fold_4").mkdir()
+    (folds / "fold_4" / "checkpoint.pt").touch()
+    outcome = synthct("info", MODEL_DIR=str(folds))
+    assert (outcome.code, "fold_4/model.json: no such file; expected every fold" in outcome.reason) == (4, True)
+
+
 def test_info_lists_an_ensemble_behind_routes(folds: Path) -> None:
     top = folds.parent
     (top / "routes.json").write_text(json.dumps({"mri/EX": "model"}))

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands.command_line import Outcome, synthct
 from commands.tiny_training import ONE_THREAD, outputs, save_limbs, write_settings
 
+from algorithms.interface import find_algorithm
+from algorithms.runtime import Runtime
+from synthct.dataset import find_cases, load_case
+from synthct.inference.engine import Engine
 from synthct.volume import read_volume
 from synthct.weights import open_model
 
@@ -62,19 +67,17 @@ def test_volumes_are_cached_once_for_all_folds(folds: tuple[Path, Outcome]) -> N
 @pytest.mark.slow
 def test_folder_of_folds_predicts_as_their_mean(folds: tuple[Path, Outcome], data: Path, tmp_path: Path) -> None:
     """Weights of windows are the same for all folds, so the ensemble is the mean of its members, to rounding."""
-    members = []
-    for name in ("", *(f"fold_{fold}" for fold in range(5))):
-        out = tmp_path / (name or "ensemble")
-        model = folds[0] / name
-        outcome = synthct(
-            "predict", "pix2pix-pelvis", data / ALL[0], out, "--model", model, "--precision", "fp32", **ONE_THREAD
-        )
-        assert outcome.code == 0, outcome.err
-        members.append(read_volume(out / f"{ALL[0]}.mha").voxels.astype(np.float64))
-    ensemble, *singles = members
+    options = ("--model", folds[0], "--precision", "fp32")
+    outcome = synthct("predict", "pix2pix-pelvis", data / ALL[0], tmp_path, *options, **ONE_THREAD)
+    assert outcome.code == 0, outcome.err
+    ensemble = read_volume(tmp_path / f"{ALL[0]}.mha").voxels.astype(np.float64)
+    (files,) = find_cases(data / ALL[0])
+    about, engine = find_algorithm("pix2pix-pelvis"), Engine(torch.device("cpu"), precision="fp32")
+    runtimes = [Runtime((about,), folds[0] / f"fold_{fold}", False, False, engine) for fold in range(5)]
+    singles = [runtime.predict(load_case(files), files).volume.voxels for runtime in runtimes]
     assert len({single.tobytes() for single in singles}) > 1
     assert np.abs(ensemble - np.mean(singles, axis=0)).max() <= 1.0
-    manifest = json.loads((tmp_path / "ensemble" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["models"][str(folds[0])]["sha256"] == open_model(folds[0]).card.sha256
 
 
@@ -100,8 +103,9 @@ def test_resume_leaves_finished_folds_alone(folds: tuple[Path, Outcome], data: P
     refused = synthct(*command, **ONE_THREAD)
     assert refused.code == 2
     assert "a run lies there already" in refused.reason
-    resumed = synthct(*command, "--resume", **ONE_THREAD)
+    resumed = synthct(*command[:4], "--fold", "all", "--resume", **ONE_THREAD)
     assert resumed.code == 0, resumed.err
+    assert resumed.err.count("has its model and is left as it is (--fold") == 5
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

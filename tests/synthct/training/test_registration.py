@@ -158,6 +158,7 @@ def test_moving_by_whole_voxels_moves_voxels_and_marks_what_is_missing() -> None
 def test_moving_half_a_voxel_takes_the_mean_and_blends_no_fill_in() -> None:
     ct = limb_ct()
     moved, valid = move_reference(ct, motion_of(ct, mm=(1.0, 0.0, 0.0)).transform())
+    assert valid[:, :, :-1].all()
     mean = (ct.voxels[:, :, :-1].astype(float) + ct.voxels[:, :, 1:]) / 2
     assert np.abs(moved.voxels[:, :, :-1] - mean).max() <= 0.5
     assert moved.voxels[valid].min() >= -1000
@@ -170,6 +171,18 @@ def test_a_moved_ct_that_is_moved_again_keeps_its_missing_places() -> None:
     assert not valid[-2:].any()
     assert not known[:2].any()
     np.testing.assert_array_equal(back.voxels[2:], ct.voxels[2:])
+
+
+def test_no_voxel_leaves_the_range_of_the_ct_it_came_from() -> None:
+    ct = limb_ct()
+    known = ct.voxels.copy()
+    known[:, :10] = -1000  # a field of view that ends within the volume
+    moved, valid = move_reference(
+        ct.with_voxels(known), motion_of(ct, mm=(0.7, -3.1, 1.3), degrees=(2.0, 3.0, 4.0)).transform()
+    )
+    assert not valid.all()
+    assert moved.voxels.min() >= known.min()
+    assert moved.voxels.max() <= known.max()
 
 
 def test_itk_sees_the_grid_of_the_volume() -> None:

@@ -233,6 +233,22 @@ def test_a_cache_that_cannot_be_written(files: CaseFiles, tmp_path: Path) -> Non
         VolumeCache(tmp_path / "cache", "k").case(files, prepare)
 
 
+def test_a_case_is_told_by_its_voxels(files: CaseFiles, tmp_path: Path) -> None:
+    """Neither by its id nor by its files' times; an entry that is mapped again tells the same."""
+    first = VolumeCache(tmp_path / "cache", "k").case(files, prepare)
+    again = VolumeCache(tmp_path / "cache", "k").case(touch(files), prepare)
+    assert first.digest == again.digest == VolumeCache(tmp_path / "cache", "k").case(files, refuse).digest
+    assert len(first.digest) == 64
+    prepared = prepare(load_case(files))
+    for changed in (
+        replace(prepared, image=prepared.image + 1),
+        replace(prepared, reference=None),
+        replace(prepared, weight=1 - prepared.weight),
+        replace(prepared, image=prepared.reference, reference=prepared.image),
+    ):
+        assert hold_case("1EXA001", "EX", changed).digest != first.digest
+
+
 def test_leavings_of_a_killed_process_are_removed_once_they_are_old(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / ".partial" / name / "entry").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mounts import mounted_disk
 from small_run import GanObjective, HeldOut, PlainObjective, finish, run, settings, start
 
 from synthct.errors import DiskFullError, OutputError, UsageError, WeightsError
@@ -88,6 +90,19 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         run(tmp_path, PlainObjective())
 
 
+def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path: Path) -> None:
+    """torch has a word of its own for it, of positions in a zip."""
+    with mounted_disk(tmp_path / "disk", size=1 << 20) as disk:
+        run(disk, GanObjective(ballast=50), changes={"max_steps": 2})
+        before = (disk / "checkpoint.pt").read_bytes()
+        room = os.statvfs(disk)
+        (disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_bsize - len(before) // 2))
+        with pytest.raises(DiskFullError, match=r"checkpoint\.pt: cannot be written \("):
+            run(disk, GanObjective(ballast=50), resume=True)
+        assert (disk / "checkpoint.pt").read_bytes() == before
+        assert list(disk.glob(PARTIAL_FOLDER)) == []
+
+
 def bytes_of_the_half_written(run_dir: Path) -> int:
     """Size of a checkpoint that is being written; 0 where none is, or none any more."""
     for path in run_dir.glob(f"{PARTIAL_FOLDER}/*/checkpoint.pt"):
@@ -110,7 +125,7 @@ def kill_within_a_checkpoint(process: subprocess.Popen[str], run_dir: Path) -> b
 @pytest.mark.slow
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Path) -> None:
     plan = settings(checkpoint_interval=1, epochs=1000)
-    options = ("--kind", "gan", "--ballast", 30_000)
+    options = ("--kind", "gan", "--ballast", 10_000)
     process = start(tmp_path, plan, *options)
     while not kill_within_a_checkpoint(process, tmp_path):
         process = start(tmp_path, plan, *options, "--resume")

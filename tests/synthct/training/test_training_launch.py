@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 import torch
@@ -54,6 +55,17 @@ def test_lightnings_notes_go_to_the_log(caplog: pytest.LogCaptureFixture, capfd:
 def test_what_cannot_be_meant_is_refused(device: str, devices: int, precision: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         make_fabric(device, devices, precision)
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("lightning_fabric", "lightning-fabric"), ("tensorboard", "tensorboard"), ("PIL", "pillow")]
+)
+def test_a_package_of_the_extra_is_missed_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # Python's own way to say that there is no such module
+    with pytest.raises(UsageError, match=rf"extra train, of which {package} is missing; .*\(pip install {package}\)"):
+        make_fabric("cpu", 1, "fp32")
 
 
 @pytest.mark.usefixtures("no_cuda")

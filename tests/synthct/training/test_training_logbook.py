@@ -14,7 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from synthct.errors import InputError
 from synthct.training.judging import Verdict
+from synthct.training.launch import make_fabric
 from synthct.training.logbook import Logbook, read_history
+from synthct.training.loop import fit
 from synthct.training.state import Best
 
 
@@ -134,6 +136,29 @@ def test_the_bar_shows_the_loss_and_goes_at_the_end(tmp_path: Path) -> None:
         logbook.step(5, {"generator_loss": 0.25}, rate=0.01, seconds=0.1, waited=0.0)
         assert (bar.completed, bar.description) == (5, "training (generator_loss 0.25)")
     assert progress.tasks == []
+
+
+def test_a_validation_has_a_bar_of_its_own(tmp_path: Path) -> None:
+    """Whole volumes take minutes; the first of two processes shows its own share."""
+    progress = Progress(disable=True)
+    seen = []
+
+    class Watching(HeldOut):
+        def score(self, nets: object, index: int) -> object:  # type: ignore[override]
+            seen.append([(bar.description, bar.completed, bar.total) for bar in progress.tasks][-1])
+            return super().score(nets, index)  # type: ignore[arg-type]
+
+    loop = settings(max_steps=2)
+    fabric = make_fabric("cpu", 1, "fp32")
+    fit(PlainObjective(), IndexedSource(2), Watching(), loop, tmp_path, fabric, progress=progress)
+    assert seen == [("validating", done, 3) for done in range(3)]
+    assert progress.tasks == []
+    with (
+        open_logbook(tmp_path, progress, active=False) as other,
+        other.judging(3) as advance,
+    ):
+        advance()
+        assert progress.tasks == []
 
 
 def test_a_run_writes_a_row_an_interval_and_pictures_at_theirs(tmp_path: Path) -> None:

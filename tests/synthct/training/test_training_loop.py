@@ -178,6 +178,18 @@ def test_a_score_that_is_not_finite_is_never_best(tmp_path: Path) -> None:
     assert (result.best_score, result.best_iteration) == (None, 10)
 
 
+def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path) -> None:
+    """The last step's gradient is infinite where its loss was not, and nothing is validated."""
+
+    class Last(PlainObjective):
+        def losses(self, nets: Networks, batch: Batch) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+            for name, loss, scalars in super().losses(nets, batch):
+                yield name, (loss - loss.detach()).sqrt(), scalars  # 0, of infinite slope
+
+    with pytest.raises(SynthCTError, match=r"training diverged: net, 0\.weight holds NaN or infinity; expected finite"):
+        run(tmp_path, Last(), changes={"max_steps": 1})
+
+
 def test_a_run_may_start_from_other_weights(tmp_path: Path) -> None:
     first = run(tmp_path / "first")
     still = run(tmp_path / "second", PlainObjective(learning_rate=0.0), initial=first.best)

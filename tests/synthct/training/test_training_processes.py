@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 import torch
 
 from synthct.training.launch import make_fabric
-from synthct.training.processes import average_gradients, average_numbers, broadcast_tensors, gather
+from synthct.training.processes import (
+    average_gradients,
+    average_numbers,
+    broadcast_tensors,
+    gather,
+    naming_lost_processes,
+)
 
 PROGRAM = """
 import sys
@@ -51,21 +58,55 @@ with open(f"{sys.argv[1]}/{rank}", "w") as stream:
 fabric.barrier()
 """
 
+LOST = """
+import os, sys
+from synthct.errors import SynthCTError
+from synthct.training import processes
+from synthct.training.launch import make_fabric
 
-@pytest.mark.slow
-def test_two_processes_find_the_same(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+fabric = make_fabric("cpu", 2, "fp32")
+fabric.barrier()
+if fabric.global_rank == 1:
+    os._exit(9)                            # as if the kernel had killed it
+try:
+    with processes.naming_lost_processes():
+        while True:
+            fabric.barrier()
+except SynthCTError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def run_program(folder: Path, program: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a program that starts a second process itself."""
+    (folder / "program.py").write_text(program)
     found = subprocess.run(
-        [sys.executable, "-W", "error", str(program), str(tmp_path)],
+        [sys.executable, "-W", "error", str(folder / "program.py"), str(folder)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    return found.returncode, found.stdout, found.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same(tmp_path: Path) -> None:
+    assert run_program(tmp_path, PROGRAM) == (0, "", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "program.py"]
+
+
+@pytest.mark.slow
+def test_the_first_process_says_that_another_is_gone(tmp_path: Path) -> None:
+    code, told, complained = run_program(tmp_path, LOST)
+    assert (code, told) == (1, "")
+    assert re.fullmatch(r"error: another process of this run ended; .* --resume goes on from the last .*\n", complained)
+
+
+def test_trouble_that_has_nothing_to_do_with_processes_is_passed_on() -> None:
+    with pytest.raises(RuntimeError, match="gloo lost a peer"), naming_lost_processes():
+        raise RuntimeError("gloo lost a peer")  # no group of processes is there
 
 
 def test_one_process_alone_changes_nothing() -> None:

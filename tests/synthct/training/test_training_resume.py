@@ -51,7 +51,7 @@ def wait_for_checkpoint(run_dir: Path, iteration: int) -> None:
 def test_killed_at_random_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Path) -> None:
     options = ("--kind", "gan", "--dropout", 0.3, "--validate", "--pause", 0.01, "--batch", 2)
     plan = settings(**DROPPING)
-    finish(start(tmp_path / "whole", plan, *options))
+    whole = run(tmp_path / "whole", GanObjective(0.3), HeldOut("generator"), changes=DROPPING)
     seed = random.SystemRandom().randrange(1 << 30)
     draw = random.Random(seed)
     killed = start(tmp_path / "killed", plan, *options)
@@ -63,7 +63,8 @@ def test_killed_at_random_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Pa
         killed.communicate()
         killed = start(tmp_path / "killed", plan, *options, "--resume")
     finish(killed)
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    expected = {f"{network}.{name}": tensor for network, own in whole.best.items() for name, tensor in own.items()}
+    found = weights(tmp_path / "killed")
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == [], f"seed {seed}"
     assert told(tmp_path / "killed") == told(tmp_path / "whole"), f"seed {seed}"
@@ -154,6 +155,23 @@ def test_a_validation_that_a_signal_broke_off_is_done_first_after_a_resume(tmp_p
     assert [index for index, _ in judge.scored] == [0, 1, 2]
     assert (ended.best_score, ended.best_iteration) == (whole.best_score, 4)
     assert told(tmp_path / "ended") == told(tmp_path / "whole")
+
+
+def test_a_signal_after_the_last_step_ends_the_run_too(tmp_path: Path) -> None:
+    """Else `--fold all` would begin the next fold; the checkpoint holds the whole run."""
+
+    class Late(HeldOut):
+        def score(self, nets: object, index: int) -> object:  # type: ignore[override]
+            if len(self.scored) == 5:  # the last case of the last validation
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().score(nets, index)  # type: ignore[arg-type]
+
+    whole = run(tmp_path / "whole", validation=HeldOut(), changes={"epochs": 2})
+    with pytest.raises(TrainingTerminatedError, match=r"after iteration 4; "):
+        run(tmp_path / "ended", validation=Late(), changes={"epochs": 2})
+    ended = run(tmp_path / "ended", validation=HeldOut(), changes={"epochs": 2}, resume=True)
+    assert (ended.best_score, ended.iterations) == (whole.best_score, 4)
+    assert all(torch.equal(ended.best["net"][name], tensor) for name, tensor in whole.best["net"].items())
 
 
 def test_a_second_ctrl_c_is_not_waited_for() -> None:

@@ -78,7 +78,8 @@ def test_a_run_that_ends_early_keeps_the_schedule_of_the_plan() -> None:
     short = settings.limited(30)
     assert (settings.last_iteration, short.last_iteration, short.iterations) == (100, 30, 100)
     assert [rate_factor(short, done) for done in range(30)] == [rate_factor(settings, done) for done in range(30)]
-    assert short.limited(None) == settings
+    assert settings.limited(None) == settings
+    assert short.limited(None).last_iteration == 30, "a preset's own limit counts"
     assert settings.limited(1000).last_iteration == 100
 
 

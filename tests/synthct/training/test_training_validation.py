@@ -25,7 +25,7 @@ class Shifted(nn.Module):
 
 
 def make_case(name: str = "1EXA001", *, offset: float = 0.0) -> CachedCase:
-    """The CT equals the image but for an offset; inside are the first three columns of each slice, and one slice less."""
+    """The CT equals the image but for an offset; inside are three columns of each slice but the first."""
     image = np.random.default_rng(1).random(SHAPE).astype(np.float32)
     weight = np.zeros(SHAPE, np.uint8)
     weight[1:, :, :3] = 1
