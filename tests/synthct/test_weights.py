@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from mounts import mounted_disk
 
 from synthct.anatomy import Region, Task
-from synthct.errors import WeightsError
+from synthct.errors import DiskFullError, WeightsError
 from synthct.model_source import StarterWarning, find_source, starter_allowed
 from synthct.weights import ModelFolder, file_sha256, load_tensors, open_model, save_model
 
@@ -211,6 +212,13 @@ def test_half_precision_round_trip(tmp_path: Path) -> None:
     full = save_model(tmp_path / "full", tensors, half=False, algorithm=ALGORITHM, tasks=(Task.MRI,), regions=())
     assert full.weights.stat().st_size == model.weights.stat().st_size + 3 * 2
     assert torch.equal(load_tensors(full)["a"], tensors["a"])
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk") as disk:
+        with pytest.raises(DiskFullError, match=r"weights\.safetensors: cannot be written"):
+            save_model(disk, {"t": torch.zeros(1 << 16)}, half=False, algorithm=ALGORITHM, tasks=(), regions=())
+        assert list(disk.iterdir()) == []
 
 
 def test_values_beyond_fp16_stay_finite(tmp_path: Path) -> None:

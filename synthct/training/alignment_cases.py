@@ -1,0 +1,128 @@
+"""The check and the repair of one case from its files, as a worker process does them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import SimpleITK as sitk
+
+from synthct.dataset import Case, CaseFiles, load_case
+from synthct.errors import InputError, SynthCTError
+from synthct.files import staged_file
+from synthct.training.alignment_check import PairScore, score_pair
+from synthct.training.alignment_repair import Method, Verdict, repair_pair
+from synthct.training.alignment_tree import RepairedTree
+from synthct.training.overlay import draw_overlay
+from synthct.training.thresholds import Thresholds
+from synthct.volume import Volume
+
+__all__ = ["CheckTask", "RepairTask", "Repaired", "check_case", "load_pair", "repair_case", "work_through"]
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CheckTask:
+    """One case to score, where its picture goes, and the seed."""
+
+    files: CaseFiles
+    picture: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class RepairTask:
+    """One case to repair: its score, the limits that it has to meet afterwards, where it is written."""
+
+    files: CaseFiles
+    score: PairScore
+    thresholds: Thresholds
+    method: Method
+    tree: RepairedTree
+    picture: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of a case: `kept`, `rigid`, `bspline`, or `dropped` where it stays flagged for `reasons`.
+
+    The judges are asked only where a CT may be moved; `after` is None where nothing is left to judge.
+    """
+
+    action: str
+    reasons: tuple[str, ...]
+    before: Verdict | None = None
+    after: Verdict | None = None
+
+
+def load_pair(files: CaseFiles) -> tuple[Case, Volume]:
+    """Read a case and its CT; refuse one without.
+
+    Raises:
+        InputError: it has no CT, or a file is refused.
+    """
+    case = load_case(files)
+    if case.reference is None:
+        raise InputError(f"{files.image.parent}: case {files.id} has no CT; expected ct.mha beside {files.image.name}")
+    return case, case.reference
+
+
+def check_case(task: CheckTask) -> PairScore:
+    """Score one case and draw its picture."""
+    case, reference = load_pair(task.files)
+    score = score_pair(case.image, reference, case.mask, seed=task.seed)
+    with staged_file(task.picture) as staged:
+        draw_overlay(case.id, case.image, [("as it is", reference)]).save(staged, optimize=True)
+    return score
+
+
+def repair_case(task: RepairTask) -> Repaired:
+    """Repair one case, write it where it meets the limits afterwards, and draw before and after."""
+    case, reference = load_pair(task.files)
+    repair = repair_pair(case, task.score.motion, method=task.method)
+    reasons = task.thresholds.flags(task.score)
+    if repair.action == "kept":
+        if not reasons:
+            task.tree.take_over(task.files)
+        return Repaired("dropped" if reasons else "kept", reasons, repair.before, None if reasons else repair.after)
+    rows = [("before", reference), (f"after {repair.action}", repair.reference)]
+    with staged_file(task.picture) as staged:
+        draw_overlay(case.id, case.image, rows).save(staged, optimize=True)
+    reasons = task.thresholds.flags(score_pair(case.image, repair.reference, repair.mask, seed=task.seed))
+    if reasons:
+        return Repaired("dropped", reasons, repair.before, repair.after)
+    task.tree.write(task.files, reference=repair.reference, mask=repair.mask)
+    return Repaired(repair.action, (), repair.before, repair.after)
+
+
+def work_through(
+    work: Callable[[Argument], Result], arguments: Sequence[Argument], *, workers: int
+) -> Iterator[tuple[int, Result]]:
+    """Do the work in processes of one thread each and yield (index, result) as they end, in no fixed order.
+
+    One thread: ITK adds up a metric in another order with each number of threads, and the motion found with it.
+
+    Raises:
+        SynthCTError: a worker died; or what the work itself raises, first come first.
+    """
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    try:
+        waiting = {pool.submit(work, argument): index for index, argument in enumerate(arguments)}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    except BrokenProcessPool as error:
+        raise SynthCTError("a worker process died, out of memory or killed; expected to finish its case") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _use_one_thread() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
