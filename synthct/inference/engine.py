@@ -24,7 +24,7 @@ from synthct.inference.settings import SweepSettings
 from synthct.inference.transfer import Landing, batches
 from synthct.memory import is_out_of_memory
 
-__all__ = ["Engine", "Precision", "Swept", "choose_device", "sweep"]
+__all__ = ["Engine", "Precision", "Swept", "choose_device"]
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -243,23 +243,3 @@ def _padded(image: FloatArray, patch: Triple, fill: float) -> Tensor:
 
 def _cropped(padded: Tensor, shape: Triple) -> FloatArray:
     return np.ascontiguousarray(padded.numpy()[tuple(slice(size) for size in shape)])
-
-
-def sweep(
-    network: nn.Module,
-    image: FloatArray,
-    *,
-    patch: Triple,
-    step: float,
-    device: torch.device,
-    fill: float = 0.0,
-    wanted: BoolArray | None = None,
-    advance: Advance | None = None,
-) -> FloatArray:
-    """Run one network with Gaussian merging and without a margin: `Engine.sweep` in short.
-
-    Returns:
-        Network output, (z, y, x) float32; 0 where no window went.
-    """
-    settings = SweepSettings(patch=patch, step=step, margin=0)
-    return Engine(device).sweep(network, image, settings, wanted=wanted, fill=fill, advance=advance).values

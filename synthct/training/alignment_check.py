@@ -14,8 +14,8 @@ from scipy.ndimage import label as connected
 
 from synthct.errors import InputError
 from synthct.outline import MARGIN_MM, body_outline
-from synthct.training.alignment import smoothed_information
 from synthct.training.coverage import AIR_HU, covered_voxels, fill_uncovered, shrunk
+from synthct.training.information import smoothed_information
 from synthct.training.registration import RigidMotion, find_motion
 from synthct.volume import Volume
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,27 @@ from builders import Array
 from torch import Tensor, nn
 
 from synthct.errors import MemoryLimitError, UsageError
-from synthct.inference.engine import choose_device, sweep
+from synthct.inference.engine import Engine, choose_device
+from synthct.inference.settings import SweepSettings
 
 CPU = torch.device("cpu")
 Triple = tuple[int, int, int]
+
+
+def sweep(
+    network: nn.Module,
+    image: Array,
+    *,
+    patch: Triple,
+    step: float,
+    device: torch.device,
+    fill: float = 0.0,
+    wanted: Array | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> Array:
+    """One network, Gaussian merging, no margin: the values alone."""
+    settings = SweepSettings(patch=patch, step=step, margin=0)
+    return Engine(device).sweep(network, image, settings, wanted=wanted, fill=fill, advance=advance).values
 
 
 class _Index(nn.Module):
