@@ -91,7 +91,11 @@ def predict(
             if prediction.spread is not None:
                 (output / "spread").mkdir(exist_ok=True)
                 write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
-            elif spread:
+            else:
+                (output / "spread" / f"{files.id}.mha").unlink(
+                    missing_ok=True
+                )  # of an earlier run
+            if spread and prediction.spread is None:
                 warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
             write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
             progress.remove_task(bar)

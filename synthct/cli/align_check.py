@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +52,9 @@ def align_check(
     seed: Annotated[int, typer.Option(min=0, help="Noted in summary.json; the search has no random part.")] = 1,
 ) -> None:
     """Score how well each CT lies on its image, flag pairs that are too far off, and repair a data set for training."""
+    for option, value in (("--max-residual-mm", max_residual_mm), ("--min-information", min_information)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option} is {value:g}; expected a finite number (leave it out for the usual limit)")
     from synthct.training.alignment_cases import CheckTask, check_case, work_through
     from synthct.training.alignment_table import AlignmentRow, write_summary, write_table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -92,8 +93,8 @@ class Engine:
     ) -> None:
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch} is below 1; expected a number of windows")
-        if budget is not None and not budget > 0:
-            raise UsageError(f"budget {budget:g} is not above 0; expected seconds")
+        if budget is not None and not 0 < budget < math.inf:
+            raise UsageError(f"budget {budget:g} is not above 0 and finite; expected seconds")
         self.device = device
         self.precision = choose_precision(precision, device)
         self.batch = batch
@@ -143,11 +144,11 @@ class Engine:
             members = [prepare(network, self.device) for network in members]
             predictor = WindowPredictor(members, self.device, self.precision, settings.mirror_axes, batch)
             plan = planner.plan()
-            if self.budget is not None and plan.starts:
-                first = plan.starts[:batch]
-                _, windows = next(batches(padded, first, settings.patch, batch, self.device))
-                plan = plan_within(self.budget, began, planner, predictor, windows)
             with kept_heap() if self.device.type == "cpu" else nullcontext():
+                if self.budget is not None and plan.starts:
+                    first = plan.starts[:batch]
+                    _, windows = next(batches(padded, first, settings.patch, batch, self.device))
+                    plan = plan_within(self.budget, began, planner, predictor, windows)
                 landing, fallbacks = self._run_where_it_fits(predictor, padded, plan, settings, air, advance)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

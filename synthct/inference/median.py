@@ -65,7 +65,7 @@ class MedianMerger:
         """Reduce rows that all `windows` cover in z, cell by cell."""
         _, height, width = self._landing.shape
         device = windows[0].predictions.device
-        values = torch.full((stop - first, height, width), self._landing.air, device=device)
+        values = torch.full((stop - first, height, width), self._landing.air, dtype=torch.float32, device=device)
         spread = torch.zeros_like(values) if self._landing.spread is not None else None
         rows = pairwise(self._edges(windows, 1, 0, height))
         columns = list(pairwise(self._edges(windows, 2, 0, width)))

@@ -30,8 +30,8 @@ class Landing:
         on_cuda = device.type == "cuda"
         self.shape = shape
         self.air = air
-        self.values = torch.full(shape, air, pin_memory=on_cuda)
-        self.spread = torch.zeros(shape, pin_memory=on_cuda) if spread else None
+        self.values = torch.full(shape, air, dtype=torch.float32, pin_memory=on_cuda)  # an int air would make ints
+        self.spread = torch.zeros(shape, dtype=torch.float32, pin_memory=on_cuda) if spread else None
         self._stream = torch.cuda.Stream(device) if on_cuda else None
 
     def write(self, first: int, values: Tensor, spread: Tensor | None) -> None:

@@ -37,6 +37,10 @@ SHARES = (1.0, 0.5)
 """Shares of the motion found that are tried: mutual information is flat along a limb, so half the way may be better."""
 
 
+_NO_ERROR = 1e-6
+"""An error that cannot be told from none: nothing before and nothing after is no gain."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the two judges say of a pair.
@@ -54,9 +58,10 @@ class Verdict:
 
         The outline's error is 1 - Dice. Bone that only one of the two shows is not judged.
         """
-        shares = [(1 - self.body_dice) / max(1 - before.body_dice, 1e-6)]
+        errors = [(1 - self.body_dice, 1 - before.body_dice)]
         if self.bone_edge_mm is not None and before.bone_edge_mm is not None:
-            shares.append(self.bone_edge_mm / max(before.bone_edge_mm, 1e-6))
+            errors.append((self.bone_edge_mm, before.bone_edge_mm))
+        shares = [1.0 if left <= _NO_ERROR >= error else left / max(error, _NO_ERROR) for left, error in errors]
         return math.inf if max(shares) > 1 else sum(shares) / len(shares)
 
 

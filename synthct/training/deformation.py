@@ -6,6 +6,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from synthct.memory import is_out_of_memory
 from synthct.training.registration import RegistrationPair, SearchLevel, one_thread
 from synthct.volume import Volume
 
@@ -55,7 +56,9 @@ def find_deformation(image: Volume, reference: Volume, mask: Volume, base: sitk.
     try:
         with one_thread():
             method.Execute(picture, ct)
-    except RuntimeError:  # no contrast, no overlap: nothing to refine
+    except RuntimeError as error:  # no contrast, no overlap: nothing to refine
+        if is_out_of_memory(error):
+            raise
         return None
     field = sitk.TransformToDisplacementField(
         spline, sitk.sitkVectorFloat64, size, pair.image.GetOrigin(), spacing, pair.image.GetDirection()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from synthct.memory import is_out_of_memory
 from synthct.training.coverage import covered_voxels, fill_uncovered, shrunk
 from synthct.volume import Geometry, Volume
 
@@ -158,7 +159,9 @@ def find_motion(image: Volume, reference: Volume, mask: Volume) -> RigidMotion |
             if all(np.linalg.norm(moved - other.apply(points), axis=1).mean() > APART_MM for other in kept):
                 kept.append(motion)
         fine = [_descend(pair, motion.transform(), _FINE) for motion in kept[:REFINED]]
-    except RuntimeError:  # ITK's word for no contrast, no overlap, and every other thing that cannot be registered
+    except RuntimeError as error:  # ITK's word for no contrast, no overlap, and all else that cannot be registered
+        if is_out_of_memory(error):
+            raise
         return None
     return min(fine, key=lambda found: found[0])[1]
 
@@ -168,7 +171,8 @@ def move_reference(reference: Volume, transform: sitk.Transform) -> tuple[Volume
 
     Returns:
         int16 CT in HU on the same grid, -1000 where there is no data, and bool (z, y, x), True where there is. Voxels
-        that the CT itself did not cover are without data too.
+        that the CT itself did not cover are without data too. Air below -1000 becomes -1000: what has no data is told
+        by being flat at the lowest value (coverage.py).
     """
     covered = covered_voxels(reference.voxels, reference.voxels)
     known = to_itk(reference.with_voxels(covered), np.float32)
@@ -176,7 +180,7 @@ def move_reference(reference: Volume, transform: sitk.Transform) -> tuple[Volume
     moving = to_itk(reference, np.float32)
     moved = sitk.GetArrayFromImage(sitk.Resample(moving, known, transform, sitk.sitkLinear, -1000.0))
     valid = share > _WHOLE
-    hu = np.where(valid, moved, -1000.0)
+    hu = np.where(valid, np.maximum(moved, -1000.0), -1000.0)
     return reference.with_voxels(np.rint(hu).astype(np.int16)), valid
 
 

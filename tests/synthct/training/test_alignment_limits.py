@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,20 @@ def test_what_becomes_of_a_case(
         again = load_case(find_cases(target)[0])
         assert again.reference is not None
         assert judge_pair(again, again.reference, again.mask).body_dice >= 0.9
+
+
+def test_a_sound_pair_whose_move_would_be_flagged_stays_as_it_was(tmp_path: Path) -> None:
+    """The judges take the move, but after it the pair would miss a limit that it met before."""
+    ct = shifted(limb_ct(), motion_of(limb_ct(), mm=(6.0, 0.0, 0.0)))
+    files = save_limb_case(tmp_path / "data" / "Task1" / "EX" / "1EXA001", ct)
+    tree = start_tree(tmp_path / "new", files)
+    score = check_case(CheckTask(files, tmp_path / "1EXA001.png", 1))
+    told = replace(score, mutual_information=9.0)  # more than any move can reach
+    done = repair_case(RepairTask(files, told, Thresholds(0.0, 5.0, 99.0), "rigid", tree, tmp_path / "1EXA001.png", 1))
+    assert (done.action, done.reasons) == ("kept", ())
+    assert done.before == done.after
+    target = tmp_path / "new" / "Task1" / "EX" / "1EXA001"
+    assert (target / "ct.mha").read_bytes() == (files.image.parent / "ct.mha").read_bytes()
 
 
 def test_a_written_mask_holds_no_voxel_without_data(tmp_path: Path) -> None:

@@ -132,4 +132,6 @@ def test_share_of_errors_by_hand() -> None:
     assert Verdict(0.90, 4.0).share_left(before) == pytest.approx(1.0)
     assert Verdict(0.95, None).share_left(before) == pytest.approx(0.5)
     assert Verdict(0.95, 9.0).share_left(Verdict(0.90, None)) == pytest.approx(0.5)
-    assert Verdict(1.0, None).share_left(Verdict(1.0, None)) == 0.0
+    assert Verdict(1.0, None).share_left(Verdict(1.0, None)) == 1.0  # no evidence is no gain
+    assert Verdict(1.0, 3.0).share_left(Verdict(1.0, 3.0)) == 1.0
+    assert Verdict(0.99, None).share_left(Verdict(1.0, None)) == math.inf

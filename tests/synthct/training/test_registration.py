@@ -13,6 +13,8 @@ from builders import make_volume
 from textured_limb import SPACING, centre_of, limb_ct, limb_mask, limb_mr, motion_of, shifted
 
 from synthct.dataset import Case, find_cases, load_case
+from synthct.training import registration
+from synthct.training.coverage import covered_voxels
 from synthct.training.registration import RigidMotion, find_motion, mask_points, move_reference, to_itk
 from synthct.volume import Volume
 
@@ -192,3 +194,24 @@ def test_itk_sees_the_grid_of_the_volume() -> None:
     assert image.GetOrigin() == (5.0, 6.0, 7.0)
     assert image.GetPixelID() == sitk.sitkFloat32
     assert image.TransformContinuousIndexToPhysicalPoint((1.5, 1.0, 0.5)) == centre_of(volume)
+
+
+def test_running_out_of_memory_is_not_taken_for_a_pair_without_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: object) -> None:
+        raise RuntimeError("Failed to allocate memory for image.")
+
+    monkeypatch.setattr(registration, "_descend", starved)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        find_motion(*_made_pair())
+
+
+def test_air_below_minus_1000_is_not_mistaken_for_data_after_a_move() -> None:
+    """CTs of SynthRAD reach -1024: what has no data after a move is told by being flat at the lowest value."""
+    image, ct, _ = _made_pair()
+    noise = np.random.default_rng(4).integers(-24, 1, ct.voxels.shape)
+    noisy = ct.with_voxels(np.where(ct.voxels <= -1000, -1000 + noise, ct.voxels).astype(np.int16))
+    moved, valid = move_reference(noisy, motion_of(ct, mm=(0.0, 0.0, 15.0)).transform())
+    assert moved.voxels.min() == -1000
+    assert covered_voxels(moved.voxels, moved.voxels).mean() == pytest.approx(valid.mean(), abs=0.02)
+    assert valid.mean() < 0.95
+    assert image.voxels.shape == moved.voxels.shape
