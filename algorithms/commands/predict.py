@@ -92,9 +92,7 @@ def predict(
                 (output / "spread").mkdir(exist_ok=True)
                 write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
             else:
-                (output / "spread" / f"{files.id}.mha").unlink(
-                    missing_ok=True
-                )  # of an earlier run
+                (output / "spread" / f"{files.id}.mha").unlink(missing_ok=True)  # of an earlier run
             if spread and prediction.spread is None:
                 warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
             write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
