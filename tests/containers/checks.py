@@ -105,7 +105,7 @@ def engine_contents(image: str) -> dict[str, list[str]]:
     try:
         label = {"label": f"synthct-check={client.images.get(image).id}"}
         return {
-            "containers": [item.id for item in client.containers.list(all=True, filters=label)],
+            "containers": [item.id for item in client.containers.list(all=True, filters=label, sparse=True)],
             "volumes": [item.name for item in client.volumes.list(filters=label)],
             "networks": [item.name for item in client.networks.list(filters=label)],
             "images": [item["Id"] for item in client.api.images(all=True, filters=label)],

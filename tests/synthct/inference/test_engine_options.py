@@ -283,21 +283,3 @@ def test_images_of_other_kinds() -> None:
     settings = SweepSettings(patch=(4, 4, 4))
     np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity(), image, settings).values, image)
     np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity(), read_only, settings).values, read_only)
-
-
-@pytest.mark.parametrize("merging", ["mean", "gaussian", "median-lower", "median-upper", "median-average"])
-def test_whole_number_for_air_leaves_predictions_whole(merging: Any) -> None:
-    """Air's HU is an int: it must not turn the result into integers."""
-    image = np.full((4, 4, 8), 0.5, np.float32)
-    wanted = np.zeros(image.shape, bool)
-    wanted[..., 0] = True
-    settings = SweepSettings(patch=(4, 4, 4), step=1.0, merging=merging, margin=0)
-    swept = Engine(torch.device("cpu"), spread=True).sweep(nn.Identity(), image, settings, wanted=wanted, air=-1000)
-    assert swept.values.dtype == np.float32
-    assert np.all(swept.values[..., :4] == 0.5)
-    assert np.all(swept.values[..., 4:] == -1000)
-
-
-def test_budget_without_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="budget inf"):
-        Engine(torch.device("cpu"), budget=float("inf"))
