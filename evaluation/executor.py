@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -23,12 +22,13 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evaluation.metrics.arrays import usable_cores
 from synthct.errors import SynthCTError, UsageError
+from synthct.worker import end_with_parent
 
 __all__ = ["Crew", "InterruptedRunError", "LostWorkerError", "default_workers", "open_crew"]
 
@@ -147,19 +147,11 @@ def open_crew(workers: int, dask: str | None = None) -> Iterator[Crew]:
 def prepare_worker(threads: int) -> None:
     """Keep the libraries of one worker process to its share of the cores, and let it end with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends its workers itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     import SimpleITK as sitk
 
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))  # torch reads them when it is imported
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-
-
-def _end_with_parent() -> None:
-    """A command that is killed cannot tell its workers; without this they would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def default_workers(cases: int, *, voxels: int, kinds: Collection[str]) -> int:

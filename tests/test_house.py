@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("synthct", "algorithms", "evaluation")
 PLAIN = {
     *("errors", "volume", "files", "header", "anatomy", "dataset", "phantom", "intensity", "weights", "outline"),
-    *("failure", "memory", "model_source", "routes"),
+    *("failure", "memory", "model_source", "routes", "worker"),
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = sorted(

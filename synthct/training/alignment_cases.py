@@ -21,6 +21,7 @@ from synthct.training.alignment_tree import RepairedTree
 from synthct.training.overlay import draw_overlay
 from synthct.training.thresholds import Thresholds
 from synthct.volume import Volume
+from synthct.worker import end_with_parent
 
 __all__ = ["CheckTask", "RepairTask", "Repaired", "check_case", "load_pair", "repair_case", "work_through"]
 
@@ -116,7 +117,7 @@ def work_through(
     Raises:
         SynthCTError: a worker died; or what the work itself raises, first come first.
     """
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
     try:
         waiting = {pool.submit(work, argument): index for index, argument in enumerate(arguments)}
         for future in as_completed(waiting):
@@ -127,5 +128,6 @@ def work_through(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _prepare_worker() -> None:
+    end_with_parent()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
