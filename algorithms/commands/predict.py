@@ -93,8 +93,8 @@ def predict(
                 write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
             else:
                 (output / "spread" / f"{files.id}.mha").unlink(missing_ok=True)  # of an earlier run
-            if spread and prediction.spread is None:
-                warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
+                if spread:
+                    warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
             write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
             progress.remove_task(bar)
             progress.update(overall, advance=1)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["ChannelsLastLayers", "channels_last_instance_norm"]
+__all__ = ["ChannelsLastLayers", "channels_last_instance_norm", "lay_channels_last"]
 
 Numbers = int | Sequence[int]
 
@@ -41,6 +41,13 @@ class ChannelsLastLayers(TorchFunctionMode):
         if func is functional.conv3d:
             return _convolution(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def lay_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of 3-D convolutions channels last, which is how they are fast, in bf16 above all."""
+    for parameter in network.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
 
 
 def _is_channels_last(image: Tensor) -> bool:

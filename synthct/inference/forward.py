@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from synthct.errors import SynthCTError
-from synthct.inference.channels_last import ChannelsLastLayers
+from synthct.inference.channels_last import ChannelsLastLayers, lay_channels_last
 from synthct.inference.precision import AUTOCAST_TYPES, UsedPrecision
 from synthct.memory import is_out_of_memory
 
@@ -25,9 +25,7 @@ def prepare(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to the device and lay its 3-d convolutions' weights out channels last, once per network."""
     network.to(device)
     if network not in _laid_out:
-        for parameter in network.parameters():
-            if parameter.dim() == 5:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+        lay_channels_last(network)
         _laid_out.add(network)
     return network
 

@@ -8,7 +8,7 @@ import torch
 
 from synthct.errors import UsageError
 
-__all__ = ["AUTOCAST_TYPES", "Precision", "UsedPrecision", "choose_precision"]
+__all__ = ["AUTOCAST_TYPES", "BF16_CAPABILITY", "Precision", "UsedPrecision", "choose_precision"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 UsedPrecision = Literal["fp32", "bf16", "fp16"]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from synthct.errors import UsageError
+from synthct.inference.engine import choose_device
+from synthct.inference.precision import BF16_CAPABILITY
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,8 +26,6 @@ FABRIC_NAMES: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16-mixed": "bf16-mixed",
     "16-mixed": "16-mixed",
 }
-BF16_CAPABILITY = (8, 0)
-"""Compute capability from which CUDA devices compute in bf16."""
 EXTRA = {"lightning_fabric": "lightning-fabric", "tensorboard": "tensorboard", "PIL": "pillow"}
 """Modules of the extra `train`, and their packages."""
 PATIENCE = timedelta(hours=2)
@@ -49,7 +49,7 @@ def make_fabric(device: str, devices: int, precision: str) -> Fabric:
             processes, the device cannot compute in that precision, or a package of the extra `train` is missing.
     """
     _require_extra()
-    kind = _choose_kind(device)
+    kind = choose_device(device).type
     total, per_node, nodes = _processes(devices)
     available = torch.cuda.device_count() if kind == "cuda" else os.cpu_count() or 1
     if per_node > available:
@@ -91,15 +91,6 @@ def _require_extra() -> None:
             f"training needs the extra train, of which {missing[0]} is missing; expected it to be installed "
             f"(pip install {' '.join(missing)})"
         )
-
-
-def _choose_kind(device: str) -> str:
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device '{device}' is unknown; expected auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UsageError("device cuda was asked for, but this machine has no usable CUDA device; expected --device cpu")
-    return "cuda" if device != "cpu" and available else "cpu"
 
 
 def _processes(devices: int) -> tuple[int, int, int]:

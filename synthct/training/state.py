@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from synthct.errors import WeightsError
+from synthct.inference.channels_last import lay_channels_last
 from synthct.training.averaging import WeightAverage
 from synthct.training.objective import Objective
 from synthct.training.processes import broadcast_tensors
@@ -171,7 +172,7 @@ def prepare_state(
     for network in networks.values():
         fabric.to_device(network)
         broadcast_tensors([*network.parameters(), *network.buffers()], fabric)
-        _lay_channels_last(network)
+        lay_channels_last(network)
         network.train()
     turns = {
         name: Turn(trained, optimiser, networks, fabric)
@@ -188,13 +189,6 @@ def weights_of(networks: Mapping[str, nn.Module]) -> Weights:
         name: {key: tensor.detach().cpu().clone() for key, tensor in network.state_dict().items()}
         for name, network in networks.items()
     }
-
-
-def _lay_channels_last(network: nn.Module) -> None:
-    """Lay out the weights of 3-D convolutions channels last: twice as fast on CPUs with bf16 instructions."""
-    for parameter in network.parameters():
-        if parameter.dim() == 5:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
 
 
 def _require_names(saved: Mapping[str, object], expected: Mapping[str, object]) -> None:
