@@ -1,0 +1,1 @@
+"""Networks that two or more algorithms, or an algorithm and a feature extractor, build."""
