@@ -1,41 +1,37 @@
-"""What a training recipe is handed, and what it must find before it starts."""
+"""What a training recipe is handed."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 from rich.progress import Progress
 from torch import Tensor
 
 from algorithms.interface import About
 from algorithms.presets import parse_settings
-from synthct.anatomy import Region, Task
-from synthct.dataset import Case, CaseFiles
-from synthct.errors import InputError
-from synthct.training.cache import CachedCase, PreparedCase, VolumeCache
+from synthct.anatomy import Region
+from synthct.dataset import CaseFiles
+from synthct.errors import UsageError
 from synthct.weights import ModelFolder, load_tensors, open_model, save_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from algorithms.pairs import PairedData
+    from synthct.features.interface import FeatureExtractor
     from synthct.inference.engine import Precision
 
-__all__ = ["Launcher", "PairedData", "TrainingRun", "check_settings", "load_recipe", "require_references"]
+__all__ = ["Launcher", "TrainingRun", "check_settings", "load_recipe"]
 
-log = logging.getLogger(__name__)
-
-Normalise = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+RANDOM_SEED = 0
+"""Of random extractors' weights."""
 
 
 @dataclass(eq=False)
@@ -80,6 +76,9 @@ class TrainingRun:
         starter: the result is to be marked as starter weights.
         trained_on: what the user wants the model card to say of the data.
         simulated: some of the data are, by their note.
+        extractor: folder of the feature extractor that the loss compares by (synthct.features).
+        random_extractor: random weights for it, or for the usual one; every card and log says so.
+        plan: file of the plan to train by, for recipes that plan.
     """
 
     cases: tuple[CaseFiles, ...]
@@ -97,15 +96,20 @@ class TrainingRun:
     starter: bool = False
     trained_on: str = ""
     simulated: bool = False
+    extractor: Path | None = None
+    random_extractor: bool = False
+    plan: Path | None = None
 
     def fabric(self, precision: str) -> Fabric:
         """Start the run's processes; from here on, this code runs in each of them."""
         return self.launcher.fabric(precision)
 
-    def origin(self, used: int) -> str:
+    def origin(self, used: int, *, random_features: bool = False) -> str:
         """What model.json says of the data: the user's words or the number of cases used, and whether simulated."""
         words = self.trained_on or f"{used} case{'' if used == 1 else 's'}"
-        return f"{words} (simulated)" if self.simulated else words
+        labels = {"simulated": self.simulated, "random feature extractor": random_features}
+        told = ", ".join(label for label, holds in labels.items() if holds)
+        return f"{words} ({told})" if told else words
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -126,6 +130,31 @@ class TrainingRun:
         own = [member for member in model.folds if member.path.name == f"fold_{self.fold}"]
         return {network: load_tensors(own[0] if own else model)}
 
+    def feature_extractor(self) -> FeatureExtractor:
+        """Open the extractor that the call names, or draw random weights for one of its shape.
+
+        Without a folder random weights are those of the compact seven-class network (ALGORITHMS 1.3).
+
+        Raises:
+            UsageError: the call names none.
+            WeightsError: the folder holds no extractor, or a damaged one.
+        """
+        from synthct.features.folder import extractor_folder, open_extractor, random_extractor, read_extractor_card
+
+        if not self.random_extractor:
+            if self.extractor is None:
+                raise UsageError(
+                    "the preset compares features, and no extractor is named; expected --extractor DIR (synthct "
+                    "features convert makes one of a trained nnU-Net), or --random-extractor for a trial"
+                )
+            return open_extractor(extractor_folder(self.extractor))
+        if self.extractor is None:
+            return random_extractor("nnunet", RANDOM_SEED)
+        card = read_extractor_card(extractor_folder(self.extractor))
+        return random_extractor(
+            card.kind, RANDOM_SEED, network=card.network, normalisation=card.normalisation, layers=card.layers
+        )
+
     def validation_precision(self, training: str) -> Precision:
         """Precision of validation sweeps: that of training, as the engine names it."""
         names: dict[str, Precision] = {"fp32": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
@@ -141,9 +170,20 @@ class TrainingRun:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(
-        self, fabric: Fabric, tensors: Mapping[str, Tensor], data: PairedData, *, algorithm: str, config: dict[str, Any]
+        self,
+        fabric: Fabric,
+        tensors: Mapping[str, Tensor],
+        data: PairedData,
+        *,
+        algorithm: str,
+        config: dict[str, Any],
+        extractor: FeatureExtractor | None = None,
     ) -> ModelFolder:
-        """Write the model folder, from the first process alone; every process gets it."""
+        """Write the model folder, from the first process alone; every process gets it.
+
+        The card names the extractor that the loss compared by, and says so where its weights were random.
+        """
+        random_features = extractor is not None and extractor.random
         if fabric.is_global_zero:
             save_model(
                 self.run_dir,
@@ -153,96 +193,12 @@ class TrainingRun:
                 tasks=(data.task,),
                 regions=data.regions,
                 starter=self.starter,
-                trained_on=self.origin(len(data.training)),
+                trained_on=self.origin(len(data.training), random_features=random_features),
                 config=config,
+                extractors=() if extractor is None else (extractor.sha256,),
             )
         fabric.barrier()
         return open_model(self.run_dir)
-
-
-@dataclass(frozen=True, eq=False)
-class PairedData:
-    """The normalised pairs of a run.
-
-    Attributes:
-        training: cases to train on.
-        validation: cases that are held out.
-        task: of all of them.
-        regions: of all of them, each once: folds must not differ in what they declare.
-    """
-
-    training: tuple[CachedCase, ...]
-    validation: tuple[CachedCase, ...]
-    task: Task
-    regions: tuple[Region, ...]
-
-    @classmethod
-    def prepare(
-        cls,
-        run: TrainingRun,
-        fabric: Fabric,
-        *,
-        image: Normalise,
-        reference: Normalise,
-        key: str,
-        validation: tuple[str, ...],
-        excluded: tuple[str, ...],
-    ) -> PairedData:
-        """Normalise every pair into the run's cache, from the first process first.
-
-        Args:
-            run: the run.
-            fabric: its processes.
-            image: normalisation of MR or CBCT.
-            reference: normalisation of CT.
-            key: both in words; entries made by others are not taken.
-            validation: ids that the preset holds out; the run's fold outranks them.
-            excluded: ids that the preset leaves out.
-
-        Raises:
-            InputError: a case has no CT, the tasks are mixed, or no training case is left.
-        """
-        held_out = frozenset(validation if run.validation is None else run.validation)
-        files = require_references(tuple(case for case in run.cases if case.id not in excluded))
-        if all(case.id in held_out for case in files):
-            raise InputError("no training case is left after leaving out validation and test cases")
-        folder = run.cache or run.run_dir / "cache"
-        cache = VolumeCache(folder, key)
-        prepare = partial(_normalise, image=image, reference=reference)
-        if fabric.is_global_zero:
-            _name_absent(run, (*held_out, *excluded))
-            log.info("reading %d cases; normalised volumes are kept in %s", len(files), folder)
-        with fabric.rank_zero_first():
-            bar = run.progress.add_task("reading cases", total=len(files))
-            cached = []
-            for case in files:
-                cached.append(cache.case(case, prepare))
-                run.progress.update(bar, advance=1)
-            run.progress.remove_task(bar)
-        training = tuple(case for case in cached if case.id not in held_out)
-        regions = {case.region for case in files if case.region is not None}
-        kept = tuple(case for case in cached if case.id in held_out)
-        if fabric.is_global_zero:
-            judged = f"{len(kept)} to validate on" if kept else "none to validate on: the last weights will be kept"
-            log.info("%d cases to train on, %s", len(training), judged)
-        return cls(training, kept, files[0].task, tuple(sorted(regions)))
-
-
-def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
-    """Return the cases, all of one task and each with its CT.
-
-    Raises:
-        InputError: there is no case, one has no CT, or the tasks are mixed.
-    """
-    if not cases:
-        raise InputError("no case to train on is left; expected some that no option and no preset leaves out")
-    for files in cases:
-        if files.reference is None:
-            raise InputError(f"{files.image.parent}: case {files.id} has no CT; expected ct.mha to train on")
-    tasks = sorted({str(files.task) for files in cases})
-    if len(tasks) != 1:
-        raise InputError(f"the training cases mix tasks {', '.join(tasks)}; expected one (--task)")
-    return cases
 
 
 def check_settings(about: About, settings: dict[str, Any]) -> BaseModel:
@@ -259,18 +215,3 @@ def load_recipe(about: About) -> Callable[[TrainingRun], ModelFolder]:
     """Return the recipe of an algorithm."""
     recipe: Callable[[TrainingRun], ModelFolder] = importlib.import_module(f"{about.module}.recipe").train
     return recipe
-
-
-def _normalise(case: Case, *, image: Normalise, reference: Normalise) -> PreparedCase:
-    if case.reference is None:
-        raise InputError(f"case {case.id} has no CT; expected ct.mha to train on")
-    return PreparedCase(
-        image=image(case.image.voxels), reference=reference(case.reference.voxels), weight=case.mask.voxels
-    )
-
-
-def _name_absent(run: TrainingRun, names: tuple[str, ...]) -> None:
-    present = {case.id for case in run.cases}
-    absent = sorted(set(names) - present)
-    if absent:
-        log.info("the preset names cases that the data set does not hold: %s", ", ".join(absent))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["LinearScale", "Normalisation", "ZScore", "fit_z_score"]
+__all__ = ["CaseZScore", "LinearScale", "Normalisation", "ZScore", "fit_z_score"]
 
 FloatArray = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[np.generic]
@@ -70,6 +70,22 @@ class ZScore(BaseModel):
     def invert(self, values: FloatArray) -> FloatArray:
         """Return normalised values to their unit."""
         return np.asarray(values * np.float32(self.std) + np.float32(self.mean), dtype=np.float32)
+
+
+class CaseZScore(BaseModel):
+    """(value - mean) / std of the very volume that is given: for MR, whose unit no two scanners share (ALGORITHMS 1.2).
+
+    Nothing is fitted beforehand and nothing kept, so there is no inverse: this is for a network's input alone, and no
+    `Normalisation`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["case-z-score"] = "case-z-score"
+
+    def apply(self, values: AnyArray) -> FloatArray:
+        """Normalise a whole volume of any shape to float32; a constant or empty one becomes 0."""
+        return fit_z_score(values).apply(values)
 
 
 Normalisation = Annotated[LinearScale | ZScore, Field(discriminator="kind")]

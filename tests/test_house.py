@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("synthct", "algorithms", "evaluation")
 PLAIN = {
     *("errors", "volume", "files", "header", "anatomy", "dataset", "phantom", "intensity", "weights", "outline"),
-    *("failure", "memory", "model_source", "routes", "worker"),
+    *("failure", "memory", "model_source", "routes", "worker", "resample"),
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MODULES = sorted(
@@ -51,7 +51,7 @@ def offences(path: Path) -> list[str]:
             continue
         upward = own[0] == "synthct" and target[0] != "synthct"
         across = {own[0], target[0]} == {"algorithms", "evaluation"}
-        shared = {"interface", "training", "presets", "runtime", "commands"}
+        shared = {"interface", "training", "pairs", "presets", "runtime", "commands"}
         between = (
             own[0] == target[0] == "algorithms"
             and len(target) > 1

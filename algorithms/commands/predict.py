@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 MANIFEST = "manifest.json"
+SPREAD = "spread"
 
 
 def predict(
@@ -80,24 +82,26 @@ def predict(
             case = _load(files, voxel_limit, auto_mask=mask == "auto")
             if files is cases[0]:
                 prepare_output_folder(output)
+                _prepare_spread(output / SPREAD, cases, wanted=spread)
                 (output / MANIFEST).unlink(missing_ok=True)  # an earlier run's would not describe what follows
 
             def advance(done: int, total: int, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=done, total=total)
 
             prediction = runtime.predict(case, files, advance=advance)
+            if files is cases[0] and not engine.sweeps:
+                _warn_of_idle_options(about.name, budget=budget, precision=precision, spread=spread)
+            if (output / SPREAD).is_dir():  # an earlier run's would not belong to the sCT that follows
+                (output / SPREAD / f"{files.id}.mha").unlink(missing_ok=True)
             written = write_volume(prediction.volume, output / f"{files.id}.mha")
             runtime.note(files, sct_sha256=file_sha256(written))
             if prediction.spread is not None:
-                (output / "spread").mkdir(exist_ok=True)
-                write_volume(prediction.spread, output / "spread" / f"{files.id}.mha")
-            else:
-                (output / "spread" / f"{files.id}.mha").unlink(missing_ok=True)  # of an earlier run
-                if spread:
-                    warnings.warn(f"{about.name} sweeps no windows, so --spread has nothing to write", stacklevel=1)
+                write_volume(prediction.spread, output / SPREAD / f"{files.id}.mha")
             write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
             progress.remove_task(bar)
             progress.update(overall, advance=1)
+    with suppress(OSError):  # is not there, or holds something: only an empty folder goes
+        (output / SPREAD).rmdir()
     tell(f"{len(cases)} synthetic CT{'s' if len(cases) > 1 else ''} in {output} (report: {output / MANIFEST})")
 
 
@@ -111,6 +115,24 @@ def _cases(source: Path, output: Path, task: Task | None, region: str | None, *,
         return [read_job(source, output, task=task, region=wanted).files]
     cases = find_cases(source, task=task)
     return [replace(files, region=wanted) for files in cases] if wanted is not None else cases
+
+
+def _prepare_spread(folder: Path, cases: list[CaseFiles], *, wanted: bool) -> None:
+    """Make OUTPUT/spread, or prove that what an earlier run left there of these cases can be removed.
+
+    Raises:
+        OutputError: it is a file, or cannot be written to.
+    """
+    if wanted or any((folder / f"{files.id}.mha").exists() for files in cases):
+        prepare_output_folder(folder)
+
+
+def _warn_of_idle_options(name: str, *, budget: float | None, precision: str, spread: bool) -> None:
+    """Say once which of the options that were given mean nothing to an algorithm that sweeps no windows."""
+    given = {"--budget": budget is not None, "--precision": precision != "auto", "--spread": spread}
+    idle = [option for option, is_given in given.items() if is_given]
+    if idle:
+        warnings.warn(f"{name} sweeps no windows, so {' and '.join(idle)} changed nothing", stacklevel=2)
 
 
 def _check_headers(cases: list[CaseFiles], voxel_limit: int, *, auto_mask: bool) -> None:

@@ -18,6 +18,8 @@ from synthct.files import prepare_output_folder
 from synthct.routes import CARD_NAME
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from algorithms.interface import About
     from algorithms.training import TrainingRun
     from synthct.training.folds import Splits
@@ -36,6 +38,11 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Preset; the paper's is the default.")] = None,
     init: Annotated[Path | None, typer.Option(help="Model folder to start from.")] = None,
     fold: Annotated[str | None, typer.Option(help="Fold to hold out, 0 to 4, or all: cross-validation.")] = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="plan.yaml to train by (synthct plan).")] = None,
+    extractor: Annotated[Path | None, typer.Option(help="Feature extractor folder, or starter.")] = None,
+    random_extractor: Annotated[
+        bool, typer.Option("--random-extractor", help="Random weights for the extractor: to try the software.")
+    ] = False,
     splits: Annotated[Path | None, typer.Option(help="splits.json to use; else RUN_DIR's, made if need be.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Case id to leave out; may be repeated.")] = None,
@@ -70,6 +77,7 @@ def train(
     from synthct.training.processes import naming_lost_processes
 
     checked = check_settings(about, settings)
+    _require_used(about, checked, plan=plan_file is not None, extractor=extractor is not None or random_extractor)
     folders, plan = _folders(run_dir, fold, splits, cases)
     require_room(run_dir, about, checked, plan)
     todo = {name: folder for name, folder in folders.items() if not _is_finished(folder, fold, resume=resume)}
@@ -95,6 +103,9 @@ def train(
             starter=starter,
             trained_on=trained_on,
             simulated=any(_is_simulated(files.image) for files in cases),
+            extractor=extractor,
+            random_extractor=random_extractor,
+            plan=plan_file,
         )
         for name, folder in todo.items():
             with naming_lost_processes():
@@ -118,6 +129,15 @@ def _require_task(about: About, cases: tuple[CaseFiles, ...]) -> None:
         if files.task not in about.tasks:
             known = ", ".join(about.tasks)
             raise UsageError(f"{about.name} is for {known}, case {files.id} is {files.task}; expected --task {known}")
+
+
+def _require_used(about: About, settings: BaseModel, *, plan: bool, extractor: bool) -> None:
+    """Refuse options that this algorithm would pass over."""
+    for option, given, setting in (("--plan", plan, "plan"), ("--extractor", extractor, "afp_weight")):
+        if given and setting not in type(settings).model_fields:
+            raise UsageError(
+                f"{option} is nothing that {about.name} uses; expected an algorithm with setting '{setting}'"
+            )
 
 
 def _folders(

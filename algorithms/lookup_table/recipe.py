@@ -9,8 +9,9 @@ import torch
 
 from algorithms.lookup_table.about import ABOUT
 from algorithms.lookup_table.table import TableConfig, fit_table
+from algorithms.pairs import require_references
 from algorithms.presets import parse_settings
-from algorithms.training import TrainingRun, require_references
+from algorithms.training import TrainingRun
 from synthct.anatomy import Task
 from synthct.dataset import load_case
 from synthct.errors import UsageError

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from algorithms.pairs import PairedData
 from algorithms.pix2pix_pelvis.about import ABOUT
 from algorithms.pix2pix_pelvis.objective import GENERATOR, Pix2PixObjective
 from algorithms.pix2pix_pelvis.predictor import ModelConfig
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from algorithms.presets import parse_settings
-from algorithms.training import PairedData, TrainingRun
+from algorithms.training import TrainingRun
 from synthct.inference.engine import Engine
 from synthct.inference.finish import HU_MAX, HU_MIN
 from synthct.intensity import LinearScale

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.segmenters.checkpoint import load_checkpoint
 from evaluation.segmenters.interface import LabelArray
-from evaluation.segmenters.model_files import ModelFiles, model_labels
 from synthct.errors import InputError, MemoryLimitError, WeightsError
 from synthct.memory import is_out_of_memory
+from synthct.nnunet.checkpoint import load_checkpoint
+from synthct.nnunet.model_files import ModelFiles, model_labels
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from evaluation.segmenters.cache import cached_labels
 from evaluation.segmenters.interface import LabelArray
-from evaluation.segmenters.model_files import ModelFiles, model_labels
 from evaluation.segmenters.network import SegmentationNetwork
 from evaluation.segmenters.nifti import canonical_image, labels_image, labels_like, nifti_image
+from synthct.nnunet.model_files import ModelFiles, model_labels
 from synthct.volume import Volume
 
 __all__ = ["NnunetSegmenter", "dataset_column_name"]

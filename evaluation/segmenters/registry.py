@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from evaluation.segmenters.interface import Segmenter
-from evaluation.segmenters.model_files import ModelFiles, find_model_files, model_labels
 from evaluation.segmenters.nnunet import NnunetSegmenter, dataset_column_name
 from evaluation.segmenters.precomputed import PrecomputedSegmenter
 from evaluation.segmenters.tissue import TissueSegmenter
 from evaluation.segmenters.totalsegmentator import TotalSegmentator, find_totalsegmentator_files
 from synthct.errors import UsageError
+from synthct.nnunet.model_files import ModelFiles, find_model_files, model_labels
 
 __all__ = ["SEGMENTER_SPECS", "absolute_spec", "case_files", "describe_segmenter", "open_segmenter"]
 

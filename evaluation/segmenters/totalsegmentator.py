@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from evaluation.segmenters.interface import LabelArray
 from evaluation.segmenters.label_map import read_label_map
-from evaluation.segmenters.model_files import ModelFiles, find_model_files, model_labels
 from evaluation.segmenters.nifti import canonical_image, labels_image, labels_like, nifti_image
 from evaluation.segmenters.nnunet import NnunetSegmenter
 from evaluation.structures import STRUCTURE_NAMES
 from synthct.errors import InputError, WeightsError
 from synthct.grand_challenge.folders import ground_truth_folder
+from synthct.nnunet.model_files import ModelFiles, find_model_files, model_labels
 from synthct.volume import Volume
 
 __all__ = ["DATASET", "TotalSegmentator", "find_totalsegmentator_files"]

@@ -26,7 +26,8 @@ CHUNK_VALUES = 1 << 19
 class ChannelsLastLayers(TorchFunctionMode):
     """While active, 3-d instance norms and fp32 convolutions of channels-last tensors on the CPU keep that layout.
 
-    All other calls run as ever, those under autocast too where only fp32 would do.
+    All other calls run as ever: convolutions under autocast, norms of doubles, whose digits fp32 statistics would
+    lose, and norms of a single voxel, which torch refuses.
     """
 
     def __torch_function__(
@@ -85,7 +86,8 @@ def _instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    if running_mean is None and use_input_stats and _is_channels_last(image):
+    fits = running_mean is None and use_input_stats and image.dtype != torch.float64 and _is_channels_last(image)
+    if fits and image.shape[2:].numel() > 1:
         return channels_last_instance_norm(image, weight, bias, eps)
     return functional.instance_norm(image, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
@@ -94,7 +96,8 @@ def channels_last_instance_norm(image: Tensor, weight: Tensor | None, bias: Tens
     """Normalise every channel of every sample to mean 0 and variance 1, then scale and shift it.
 
     Args:
-        image: (n, channels, z, y, x), channels last; statistics are taken in fp32 whatever its type.
+        image: (n, channels, z, y, x), channels last, of more than one voxel; statistics are taken in fp32, so it should
+            be fp32, bf16 or fp16.
         weight: (channels,) or None for 1.
         bias: (channels,) or None for 0.
         eps: added to the variance.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from synthct.errors import MemoryLimitError, UsageError
 from synthct.inference.budget import plan_within
-from synthct.inference.forward import WindowPredictor, prepare
+from synthct.inference.forward import WindowPredictor, prepare, require_networks
 from synthct.inference.heap import kept_heap
 from synthct.inference.merging import make_merger
 from synthct.inference.plan import Plan, Planner
@@ -78,6 +78,9 @@ class Engine:
         budget: seconds for a sweep; where the windows would take longer, their step grows, with a warning.
         spread: also return the standard deviation of overlapping predictions.
 
+    Attributes:
+        sweeps: sweeps that it has done; 0 tells that what asked for an engine had no use for its options.
+
     Raises:
         UsageError: the precision does not suit the device, a batch below 1, or a budget that is not above 0.
     """
@@ -100,6 +103,7 @@ class Engine:
         self.batch = batch
         self.budget = budget
         self.spread = spread
+        self.sweeps = 0
 
     def sweep(
         self,
@@ -128,14 +132,14 @@ class Engine:
         Raises:
             MemoryLimitError: one window at a time, merged on the CPU, does not fit into memory.
             GeometryError: `wanted` has another shape than the image.
-            UsageError: no network, or an image that is neither 3-d nor 4-d.
+            UsageError: no network, one in training mode or a ModuleList, or an image that is neither 3-d nor 4-d.
+            SynthCTError: a network's answer is no tensor, or has another shape than (n, 1, z, y, x).
         """
         began = time.monotonic()
-        members = [networks] if isinstance(networks, nn.Module) else list(networks)
-        if not members or image.ndim not in (3, 4):
+        members = require_networks(networks)
+        if image.ndim not in (3, 4):
             raise UsageError(
-                f"a sweep was given {len(members)} networks and an image of shape {image.shape}; expected at least one "
-                "and (z, y, x) or (channels, z, y, x)"
+                f"a sweep was given an image of shape {image.shape}; expected (z, y, x) or (channels, z, y, x)"
             )
         planner = Planner((image.shape[-3], image.shape[-2], image.shape[-1]), settings, wanted)
         try:
@@ -175,6 +179,7 @@ class Engine:
             "batch": predictor.part,
             **{key: value for key, value in optional.items() if value is not None},
         }
+        self.sweeps += 1
         spread = None if landing.spread is None else _cropped(landing.spread, planner.shape)
         return Swept(_cropped(landing.values, planner.shape), spread, notes)
 

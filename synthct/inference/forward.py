@@ -10,15 +10,37 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from synthct.errors import SynthCTError
+from synthct.errors import SynthCTError, UsageError
 from synthct.inference.channels_last import ChannelsLastLayers, lay_channels_last
 from synthct.inference.precision import AUTOCAST_TYPES, UsedPrecision
 from synthct.memory import is_out_of_memory
 
-__all__ = ["WindowPredictor", "prepare"]
+__all__ = ["WindowPredictor", "prepare", "require_networks"]
 
 _laid_out: WeakSet[nn.Module] = WeakSet()
 """Networks whose weights lie channels last already."""
+
+
+def require_networks(networks: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    """Return one network or several as a list; what would fail or answer at random in a sweep is refused.
+
+    Raises:
+        UsageError: no network, a ModuleList or ModuleDict (which calculates nothing itself), or a network of which a
+            part is in training mode: dropout would make each prediction another.
+    """
+    container = (nn.ModuleList, nn.ModuleDict)
+    members = [networks] if isinstance(networks, nn.Module) else list(networks)
+    if not members:
+        raise UsageError("a sweep was given 0 networks; expected at least one")
+    for member in members:
+        name = type(member).__name__
+        if isinstance(member, container):
+            raise UsageError(f"a sweep was given a {name}; expected a network, or a plain list of networks")
+        for part, module in member.named_modules():
+            if getattr(module, "training", False):  # a frozen script has no modes
+                where = f"{name}.{part}" if part else name
+                raise UsageError(f"a sweep was given a network in training mode ({where}); expected it after .eval()")
+    return members
 
 
 def prepare(network: nn.Module, device: torch.device) -> nn.Module:
@@ -58,7 +80,7 @@ class WindowPredictor:
 
         Raises:
             RuntimeError: not even one window at a time fits into memory (`is_out_of_memory` tells it from others).
-            SynthCTError: a network's answer has another shape than (n, 1, z, y, x).
+            SynthCTError: a network's answer is no tensor, or has another shape than (n, 1, z, y, x).
         """
         while True:
             redone = self.redone
@@ -101,8 +123,13 @@ class WindowPredictor:
         """Run the network on windows that it may overwrite."""
         dtype = AUTOCAST_TYPES.get(precision)
         with torch.autocast(self._device.type, dtype, enabled=dtype is not None):
-            output: Tensor = network(batch.to(memory_format=torch.channels_last_3d))
+            output: object = network(batch.to(memory_format=torch.channels_last_3d))
         expected = (len(batch), 1, *batch.shape[2:])
+        if not isinstance(output, Tensor):
+            raise SynthCTError(
+                f"the network answered with a {type(output).__name__}; expected one tensor of shape {expected} (deep "
+                "supervision has to be off)"
+            )
         if tuple(output.shape) != expected:
             raise SynthCTError(f"the network answered with shape {tuple(output.shape)}; expected {expected}")
         return output[:, 0].to(torch.float32, copy=True)  # a network may answer with a view, or with its own buffer

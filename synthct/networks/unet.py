@@ -6,7 +6,7 @@ The modules are those of dynamic-network-architectures, so that a state dict has
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -119,7 +119,7 @@ def build_unet(plan: UNetPlan) -> nn.Module:
 
     classes = {"plain": unet.PlainConvUNet, "residual": unet.ResidualUNet, "hybrid": unet.ResidualEncoderUNet}
     blocks = "n_conv_per_stage" if plan.kind == "plain" else "n_blocks_per_stage"
-    network: nn.Module = classes[plan.kind](
+    network: Any = classes[plan.kind](
         input_channels=plan.input_channels,
         n_stages=len(plan.features),
         features_per_stage=list(plan.features),
@@ -142,7 +142,8 @@ def build_unet(plan: UNetPlan) -> nn.Module:
             ups[number] = TrilinearUpsampling(below, above, plan.strides[-1 - number])
     with torch.no_grad():
         network.apply(network.initialize)
-    return network
+    built: nn.Module = network
+    return built
 
 
 def _entries(counts: int | tuple[int, ...]) -> int | list[int]:

@@ -70,6 +70,10 @@ def judge(
     if len(everyone) < len(validation.cases):
         return None
     ordered = [everyone[index] for index in sorted(everyone)]
-    values = {name: math.fsum(score.values[name] for score in ordered) / len(ordered) for name in ordered[0].values}
+    told: dict[str, list[float]] = {}
+    for score in ordered:
+        for name, value in score.values.items():
+            told.setdefault(name, []).append(value)
+    values = {name: math.fsum(found) / len(found) for name, found in told.items()}
     images = {title: image for score in ordered for title, image in score.images.items()}
     return Verdict(values, images)

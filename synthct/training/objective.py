@@ -145,7 +145,8 @@ class CaseScore(NamedTuple):
     """One validation case.
 
     Attributes:
-        values: by name; the mean of the first over the cases decides what is best, lower is better.
+        values: by name; the mean of the first over the cases decides what is best, lower is better. Others may be
+            missing where a case has none; their means are over those that have.
         images: by title, (y, x) float32 in 0..1, for TensorBoard.
     """
 

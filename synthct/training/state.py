@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from synthct.errors import WeightsError
 from synthct.inference.channels_last import lay_channels_last
+from synthct.networks.state import fill_network
 from synthct.training.averaging import WeightAverage
 from synthct.training.objective import Objective
 from synthct.training.processes import broadcast_tensors
@@ -165,10 +166,7 @@ def prepare_state(
     for name, weights in (initial or {}).items():
         if name not in networks:
             raise WeightsError(f"initial weights are for a network '{name}'; expected one of {', '.join(networks)}")
-        try:
-            networks[name].load_state_dict(dict(weights))
-        except RuntimeError as error:
-            raise WeightsError(f"initial weights do not fit the network '{name}' ({str(error)[:200]})") from error
+        fill_network(networks[name], weights, f"initial weights of the network '{name}'")
     for network in networks.values():
         fabric.to_device(network)
         broadcast_tensors([*network.parameters(), *network.buffers()], fabric)

@@ -19,6 +19,8 @@ __all__ = ["SweptValidation"]
 
 FloatArray = npt.NDArray[np.float32]
 
+Judge = Callable[[FloatArray, FloatArray, npt.NDArray[np.bool_]], dict[str, float]]
+
 WINDOW_HU = (-300.0, 1000.0)
 """HU that a picture shows as black and white: soft tissue to compact bone."""
 BRIGHT_PERCENTILE = 99.5
@@ -35,6 +37,8 @@ class SweptValidation:
         settings: windows, as in prediction.
         fill: values beyond a volume's edge.
         to_hu: inverse of the CT's normalisation.
+        first: what is judged before the error, and so decides what is best: given sCT, CT (HU) and the mask, (z, y, x)
+            each, it returns values by name. None: the error decides.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class SweptValidation:
         settings: SweepSettings,
         fill: Fill,
         to_hu: Callable[[FloatArray], FloatArray],
+        first: Judge | None = None,
     ) -> None:
         self._cases = cases
         self._network = network
@@ -53,6 +58,7 @@ class SweptValidation:
         self._settings = settings
         self._fill = fill
         self._to_hu = to_hu
+        self._first = first
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -75,12 +81,13 @@ class SweptValidation:
         )
         predicted, truth = self._to_hu(swept.values), self._to_hu(np.asarray(case.reference))
         error = float(np.abs(predicted - truth)[inside].mean(dtype=np.float64))
+        values = {} if self._first is None else self._first(predicted, truth, inside)
         middle = case.image.shape[0] // 2
         shown = inside[middle]
         bright = float(np.percentile(np.asarray(case.image[middle])[shown], BRIGHT_PERCENTILE)) if shown.any() else 1.0
         planes = [_grey(np.asarray(case.image[middle]), 0.0, bright)]
         planes += [_grey(np.where(shown, hu[middle], AIR_HU), *WINDOW_HU) for hu in (predicted, truth)]
-        return CaseScore({"mae_hu": error}, {f"{case.id} image, sCT, CT": np.concatenate(planes, axis=1)})
+        return CaseScore({**values, "mae_hu": error}, {f"{case.id} image, sCT, CT": np.concatenate(planes, axis=1)})
 
 
 def _grey(plane: npt.NDArray[np.floating], low: float, high: float) -> FloatArray:

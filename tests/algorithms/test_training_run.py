@@ -12,7 +12,8 @@ import torch
 from builders import save_case
 from pix2pix_runs import quiet, settings
 
-from algorithms.training import Launcher, PairedData, TrainingRun, require_references
+from algorithms.pairs import PairedData, require_references
+from algorithms.training import Launcher, TrainingRun
 from synthct.anatomy import Region, Task
 from synthct.dataset import find_cases
 from synthct.errors import InputError, WeightsError

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter, ValidationError
 
-from synthct.intensity import LinearScale, Normalisation, ZScore, fit_z_score
+from synthct.intensity import CaseZScore, LinearScale, Normalisation, ZScore, fit_z_score
 
 EVERY_HU = np.arange(-1024, 3072, dtype=np.int16)
 
@@ -116,3 +116,45 @@ def test_fitted_score_has_mean_0_and_std_1(voxels: np.ndarray) -> None:
 def test_settings_that_cannot_be_meant(content: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Normalisation).validate_python(content)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [(-15.783389206407719, 261.3127130260171), (-119.26, 280.13), (-650.0, 480.0), (0.0, 1.0)],
+    ids=["limbs", "abdomen", "whole thorax volume", "no scaling"],
+)
+def test_ct_round_trip_stays_below_a_hundredth_hu(mean: float, std: float) -> None:
+    score = ZScore(mean=mean, std=std, low=-1024, high=3071)
+    fine = np.arange(-1024, 3071 + 1 / 16, 1 / 8)
+    for values in (EVERY_HU, fine, fine.astype(np.float32)):
+        back = score.invert(score.apply(values)).astype(np.float64)
+        assert np.abs(back - values.astype(np.float64)).max() < 0.01
+
+
+def test_case_z_score_by_hand() -> None:
+    normalised = CaseZScore().apply(np.array([[[2, 4, 4, 4], [5, 5, 7, 9]]], np.int16))
+    assert normalised.dtype == np.float32
+    assert normalised.tolist() == [[[-1.5, -0.5, -0.5, -0.5], [0.0, 0.0, 1.0, 2.0]]]
+
+
+def test_case_z_score_takes_each_volume_by_itself() -> None:
+    voxels = np.random.default_rng(1).normal(300, 40, (4, 5, 6)).astype(np.float32)
+    first, second = CaseZScore().apply(voxels), CaseZScore().apply(voxels * 7 + 100)
+    assert first == pytest.approx(second, abs=1e-4)
+    assert float(first.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(first.std()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("voxels", [np.full((2, 2, 2), 0.1, np.float32), np.zeros((3, 3, 3), np.int16)])
+def test_case_z_score_of_a_constant_volume_is_0(voxels: np.ndarray) -> None:
+    assert not CaseZScore().apply(voxels).any()
+
+
+def test_case_z_score_of_nothing_is_nothing() -> None:
+    assert CaseZScore().apply(np.zeros((0, 4, 4))).shape == (0, 4, 4)
+
+
+def test_case_z_score_is_no_invertible_normalisation() -> None:
+    assert not hasattr(CaseZScore(), "invert")
+    with pytest.raises(ValidationError):
+        TypeAdapter(Normalisation).validate_python({"kind": "case-z-score"})

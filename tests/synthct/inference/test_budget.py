@@ -62,7 +62,7 @@ def test_a_step_between_the_grid_stays_where_it_fits() -> None:
 
 def _sweep(budget: float | None, step: float = 0.25) -> tuple[_Slow, dict[str, object], np.ndarray]:
     """441 windows at step 0.5; 1,681 at 0.25, which take 3.4 s at least; 121 at step 1, 0.3 s on an idle machine."""
-    network, image = _Slow(), np.ones((4, 44, 44), np.float32)
+    network, image = _Slow().eval(), np.ones((4, 44, 44), np.float32)
     settings = SweepSettings(patch=(4, 4, 4), step=step, merging="mean")
     swept = Engine(CPU, budget=budget).sweep(network, image, settings)
     return network, swept.notes, swept.values
@@ -102,7 +102,7 @@ def test_without_a_budget_no_window_is_timed() -> None:
 
 
 def test_nothing_wanted_needs_no_time() -> None:
-    network = _Slow()
+    network = _Slow().eval()
     swept = Engine(CPU, budget=1.0).sweep(
         network, np.ones((4, 4, 4), np.float32), SweepSettings(patch=(4, 4, 4)), wanted=np.zeros((4, 4, 4), bool)
     )

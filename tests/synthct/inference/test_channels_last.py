@@ -120,3 +120,28 @@ def test_other_convolutions_run_as_ever() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             assert layer(image).dtype == torch.bfloat16
         assert layer.double()(image.double()).dtype == torch.float64
+
+
+def test_doubles_keep_their_digits() -> None:
+    """At a mean of 1e4 fp32 statistics would be off by 1e-3."""
+    image = _image(1, 3, 4, 6, 8, mean=1e4).double()
+    norm = nn.InstanceNorm3d(3, affine=True).double().eval()
+    with torch.inference_mode():
+        expected = norm(image)
+        with ChannelsLastLayers():
+            output = norm(image)
+    assert output.dtype == torch.float64
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
+    by_hand = (image - image.mean((2, 3, 4), keepdim=True)) / (image.var((2, 3, 4), False, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(output, by_hand, rtol=0, atol=1e-9)
+
+
+def test_a_single_voxel_is_refused_as_torch_does() -> None:
+    """Its variance is 0, so the answer would be the bias whatever the voxel holds; two voxels are enough."""
+    norm, image = nn.InstanceNorm3d(4).eval(), _image(2, 4, 1, 1, 1)
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        norm(image)
+    with ChannelsLastLayers():
+        with pytest.raises(ValueError, match="more than 1 spatial element"):
+            norm(image)
+        assert norm(_image(2, 4, 1, 1, 2)).isfinite().all()

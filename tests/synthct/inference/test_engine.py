@@ -31,7 +31,7 @@ def sweep(
 ) -> Array:
     """One network, Gaussian merging, no margin: the values alone."""
     settings = SweepSettings(patch=patch, step=step, margin=0)
-    return Engine(device).sweep(network, image, settings, wanted=wanted, fill=fill, advance=advance).values
+    return Engine(device).sweep(network.eval(), image, settings, wanted=wanted, fill=fill, advance=advance).values
 
 
 class _Index(nn.Module):

@@ -21,7 +21,9 @@ def test_whole_number_for_air_leaves_predictions_whole(merging: Any) -> None:
     wanted = np.zeros(image.shape, bool)
     wanted[..., 0] = True
     settings = SweepSettings(patch=(4, 4, 4), step=1.0, merging=merging, margin=0)
-    swept = Engine(torch.device("cpu"), spread=True).sweep(nn.Identity(), image, settings, wanted=wanted, air=-1000)
+    swept = Engine(torch.device("cpu"), spread=True).sweep(
+        nn.Identity().eval(), image, settings, wanted=wanted, air=-1000
+    )
     assert swept.values.dtype == np.float32
     assert np.all(swept.values[..., :4] == 0.5)
     assert np.all(swept.values[..., 4:] == -1000)

@@ -104,7 +104,7 @@ def test_weights_keep_their_values_and_lie_channels_last() -> None:
 
 
 def test_members_of_an_ensemble_count_as_predictions() -> None:
-    members = [_Constant(value) for value in (1.0, 2.0, 6.0)]
+    members = [_Constant(value).eval() for value in (1.0, 2.0, 6.0)]
     image = _image(4, 4, 4)
 
     def merged(merging: str) -> Any:
@@ -123,7 +123,9 @@ def test_members_do_not_see_each_others_work() -> None:
             return window.neg_()
 
     image = _image(4, 4, 8)
-    swept = Engine(CPU).sweep([_Negate(), _Negate()], image, SweepSettings(patch=(4, 4, 4), mirror_axes=(0, 2)))
+    swept = Engine(CPU).sweep(
+        [_Negate().eval(), _Negate().eval()], image, SweepSettings(patch=(4, 4, 4), mirror_axes=(0, 2))
+    )
     np.testing.assert_allclose(swept.values, -image, rtol=1e-5, atol=1e-6)
 
 
@@ -135,9 +137,11 @@ def test_mirroring_by_hand() -> None:
             return torch.arange(float(window.shape[-1])).expand(window.shape)
 
     image = _image(2, 2, 4)
-    plain = Engine(CPU).sweep(_Position(), image, SweepSettings(patch=(2, 2, 4)))
+    plain = Engine(CPU).sweep(_Position().eval(), image, SweepSettings(patch=(2, 2, 4)))
     np.testing.assert_allclose(plain.values[0, 0], [0, 1, 2, 3], atol=1e-6)
-    flipped = Engine(CPU, spread=True).sweep(_Position(), image, SweepSettings(patch=(2, 2, 4), mirror_axes=(2,)))
+    flipped = Engine(CPU, spread=True).sweep(
+        _Position().eval(), image, SweepSettings(patch=(2, 2, 4), mirror_axes=(2,))
+    )
     np.testing.assert_allclose(flipped.values, 1.5)
     assert flipped.spread is not None
     assert not flipped.spread.any()  # the mean over the flips is one prediction
@@ -145,12 +149,12 @@ def test_mirroring_by_hand() -> None:
 
 def test_mirroring_flips_back() -> None:
     image = _image(6, 7, 8)
-    swept = Engine(CPU).sweep(nn.Identity(), image, SweepSettings(patch=(4, 4, 4), mirror_axes=(0, 1, 2)))
+    swept = Engine(CPU).sweep(nn.Identity().eval(), image, SweepSettings(patch=(4, 4, 4), mirror_axes=(0, 1, 2)))
     np.testing.assert_allclose(swept.values, image, rtol=0, atol=1e-5)
 
 
 def test_mirroring_runs_every_combination() -> None:
-    network = _Hungry(1)
+    network = _Hungry(1).eval()
     Engine(CPU).sweep(network, _image(4, 4, 4), SweepSettings(patch=(4, 4, 4), mirror_axes=(0, 1, 2)))
     assert len(network.sizes) == 8
 
@@ -164,7 +168,7 @@ def test_channels() -> None:
         def forward(self, window: Tensor) -> Tensor:
             return window[:, 1:2]
 
-    second = Engine(CPU).sweep(_Second(), image, SweepSettings(patch=(4, 4, 4)))
+    second = Engine(CPU).sweep(_Second().eval(), image, SweepSettings(patch=(4, 4, 4)))
     np.testing.assert_allclose(second.values, image[1], rtol=0, atol=1e-5)
 
 
@@ -172,7 +176,7 @@ def test_air_where_no_window_went() -> None:
     wanted = np.zeros((4, 4, 12), bool)
     wanted[0, 0, 11] = True
     settings = SweepSettings(patch=(4, 4, 4), step=1.0)
-    swept = Engine(CPU, spread=True).sweep(_Constant(5.0), _image(4, 4, 12), settings, wanted=wanted, air=-3.0)
+    swept = Engine(CPU, spread=True).sweep(_Constant(5.0).eval(), _image(4, 4, 12), settings, wanted=wanted, air=-3.0)
     assert (swept.values[..., :8] == -3.0).all()
     np.testing.assert_allclose(swept.values[..., 8:], 5.0)
     assert (swept.notes["windows"], swept.notes["skipped"]) == (1, 2)
@@ -194,7 +198,7 @@ def test_skipping_changes_nothing_inside_the_mask(merging: Merging) -> None:
 
 def test_notes() -> None:
     settings = SweepSettings(patch=(4, 4, 4), step=1.0, merging="median-upper")
-    swept = Engine(CPU).sweep(nn.Identity(), _image(4, 4, 8), settings)
+    swept = Engine(CPU).sweep(nn.Identity().eval(), _image(4, 4, 8), settings)
     expected = {"windows": 2, "skipped": 0, "step": 1.0, "merging": "median-upper", "precision": "fp32", "batch": 1}
     assert json.loads(json.dumps(swept.notes)) == expected
     assert swept.spread is None
@@ -221,7 +225,7 @@ def test_windows_that_are_not_finite_are_made_again_in_fp32() -> None:
             self.seen.append(rows.dtype)
             return rows.reshape(window.shape)
 
-    network, image = _Product(), np.ones((1, 1, 8), np.float32)
+    network, image = _Product().eval(), np.ones((1, 1, 8), np.float32)
     image[0, 0, 6] = np.finfo(np.float32).max
     settings = SweepSettings(patch=(1, 1, 4), step=1.0, merging="median-lower")
     swept = Engine(CPU, precision="bf16", batch=2).sweep(network, image, settings)
@@ -233,13 +237,13 @@ def test_windows_that_are_not_finite_are_made_again_in_fp32() -> None:
 def test_what_stays_broken_enters_as_it_is() -> None:
     image = np.ones((1, 1, 8), np.float32)
     image[0, 0, 6] = np.nan
-    swept = Engine(CPU, precision="bf16").sweep(nn.Identity(), image, SweepSettings(patch=(1, 1, 4), step=1.0))
+    swept = Engine(CPU, precision="bf16").sweep(nn.Identity().eval(), image, SweepSettings(patch=(1, 1, 4), step=1.0))
     assert np.isnan(swept.values[0, 0]).tolist() == [False] * 6 + [True, False]
     assert swept.notes["redone_fp32"] == 1
 
 
 def test_lack_of_memory_halves_the_batch() -> None:
-    network, image = _Hungry(2), _image(4, 4, 40)
+    network, image = _Hungry(2).eval(), _image(4, 4, 40)
     settings = SweepSettings(patch=(4, 4, 4), step=1.0)
     steps: list[tuple[int, int]] = []
     swept = Engine(CPU, batch=8).sweep(
@@ -253,7 +257,7 @@ def test_lack_of_memory_halves_the_batch() -> None:
 
 
 def test_not_even_one_window_fits() -> None:
-    network = _Hungry(0)
+    network = _Hungry(0).eval()
     with pytest.raises(
         MemoryLimitError, match=r"window of \(4, 4, 4\) .* memory of cpu; expected more memory"
     ) as caught:
@@ -269,9 +273,9 @@ def test_wrong_use() -> None:
     with pytest.raises(UsageError, match="0 networks"):
         Engine(CPU).sweep([], image, settings)
     with pytest.raises(UsageError, match=r"shape \(4, 4\)"):
-        Engine(CPU).sweep(nn.Identity(), image[0], settings)
+        Engine(CPU).sweep(nn.Identity().eval(), image[0], settings)
     with pytest.raises(GeometryError, match="mask"):
-        Engine(CPU).sweep(nn.Identity(), image, settings, wanted=np.ones((4, 4, 5), bool))
+        Engine(CPU).sweep(nn.Identity().eval(), image, settings, wanted=np.ones((4, 4, 5), bool))
     with pytest.raises(SynthCTError, match=r"answered with shape \(1, 2, 4, 4, 4\); expected \(1, 1, 4, 4, 4\)"):
         Engine(CPU).sweep(nn.Conv3d(1, 2, 1).eval(), image, settings)
 
@@ -281,5 +285,5 @@ def test_images_of_other_kinds() -> None:
     read_only = _image(4, 4, 4)
     read_only.setflags(write=False)
     settings = SweepSettings(patch=(4, 4, 4))
-    np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity(), image, settings).values, image)
-    np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity(), read_only, settings).values, read_only)
+    np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity().eval(), image, settings).values, image)
+    np.testing.assert_allclose(Engine(CPU).sweep(nn.Identity().eval(), read_only, settings).values, read_only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from synthct.inference.heap import kept_heap
+from synthct.inference.heap import _is_set_by_user, kept_heap
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
@@ -31,6 +32,21 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
+def run_both(**environment: str) -> tuple[int, int]:
+    """Run `faults_without_and_with` in a process whose environment has no other settings of malloc than these.
+
+    In a process that ran other tests, libraries may lie where the heap would have to grow.
+    """
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    code += "from test_heap import faults_without_and_with as both; sys.stdout.write('%d %d' % both())"
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**others, **environment}
+    )
+    without, kept = map(int, result.stdout.split())
+    return without, kept
+
+
 def faults_without_and_with() -> tuple[int, int]:
     """Faults of eight blocks, as it is and with a kept heap."""
     before = _faults(8)
@@ -40,11 +56,7 @@ def faults_without_and_with() -> tuple[int, int]:
 
 
 def test_memory_is_used_again() -> None:
-    """In a process of its own: in one that ran other tests, libraries may lie where the heap would have to grow."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-    code += "from test_heap import faults_without_and_with as both; sys.stdout.write('%d %d' % both())"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    without, kept = map(int, result.stdout.split())
+    without, kept = run_both()
     assert without > 4 * BLOCK // PAGE
     assert kept < BLOCK // PAGE
 
@@ -77,3 +89,24 @@ def test_large_blocks_are_mapped_anew_afterwards() -> None:
     del block
     assert held > BLOCK // 2
     assert _resident() - before < BLOCK // 2
+
+
+def test_settings_of_the_user_stay() -> None:
+    """With a threshold given, each large block is mapped anew, in the kept heap as before it."""
+    without, kept = run_both(MALLOC_MMAP_THRESHOLD_=str(1 << 20))
+    assert without > 4 * BLOCK // PAGE
+    assert kept > 4 * BLOCK // PAGE
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"PATH": "/bin", "MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2"}, False),
+        ({"MALLOC_MMAP_THRESHOLD_": "65536"}, True),
+        ({"MALLOC_TRIM_THRESHOLD_": "0"}, True),
+        ({"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2:glibc.malloc.trim_threshold=65536"}, True),
+    ],
+)
+def test_what_counts_as_a_setting(environment: dict[str, str], expected: bool) -> None:
+    assert _is_set_by_user(environment) is expected

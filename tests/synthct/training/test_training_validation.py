@@ -47,7 +47,7 @@ def make_validation(*cases: CachedCase) -> SweptValidation:
 
 @pytest.mark.parametrize(("offset", "expected"), [(0.1, 0.0), (0.0, 100.0), (0.35, 250.0)])
 def test_error_is_the_mean_inside_the_mask_in_hu(offset: float, expected: float) -> None:
-    score = make_validation(make_case(offset=offset)).score({"generator": Shifted()}, 0)
+    score = make_validation(make_case(offset=offset)).score({"generator": Shifted().eval()}, 0)
     assert list(score.values) == ["mae_hu"]
     assert score.values["mae_hu"] == pytest.approx(expected, abs=1e-3)
 
@@ -55,12 +55,12 @@ def test_error_is_the_mean_inside_the_mask_in_hu(offset: float, expected: float)
 def test_each_case_is_judged_on_its_own() -> None:
     validation = make_validation(make_case(offset=0.1), make_case("1EXA002", offset=0.3))
     assert validation.cases == ("1EXA001", "1EXA002")
-    found = [validation.score({"generator": Shifted()}, index).values["mae_hu"] for index in range(2)]
+    found = [validation.score({"generator": Shifted().eval()}, index).values["mae_hu"] for index in range(2)]
     assert found == pytest.approx([0.0, 200.0], abs=1e-3)
 
 
 def test_picture_shows_image_prediction_and_truth_side_by_side() -> None:
-    score = make_validation(make_case(offset=0.1)).score({"generator": Shifted()}, 0)
+    score = make_validation(make_case(offset=0.1)).score({"generator": Shifted().eval()}, 0)
     ((title, picture),) = score.images.items()
     assert title == "1EXA001 image, sCT, CT"
     assert picture.shape == (SHAPE[1], 3 * SHAPE[2])
@@ -78,7 +78,7 @@ def test_slice_without_body_has_a_picture_too() -> None:
     empty = np.zeros(SHAPE, np.uint8)
     empty[0] = 1
     bare = hold_case("1EXA001", "EX", PreparedCase(case.image, np.array(case.reference), empty))
-    picture = next(iter(make_validation(bare).score({"generator": Shifted()}, 0).images.values()))
+    picture = next(iter(make_validation(bare).score({"generator": Shifted().eval()}, 0).images.values()))
     assert np.isfinite(picture).all()
 
 
@@ -86,4 +86,4 @@ def test_case_without_reference_cannot_be_judged() -> None:
     case = make_case()
     bare = hold_case("1EXA001", "EX", PreparedCase(case.image, None, case.weight))
     with pytest.raises(ValueError, match="1EXA001 has no reference"):
-        make_validation(bare).score({"generator": Shifted()}, 0)
+        make_validation(bare).score({"generator": Shifted().eval()}, 0)

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from evaluation.segmenters import model_tree
-from evaluation.segmenters.model_files import find_model_files, model_labels
 from evaluation.segmenters.totalsegmentator import DATASET
 from evaluation.structures import STRUCTURE_NAMES
 from synthct.errors import WeightsError
+from synthct.nnunet import model_tree
+from synthct.nnunet.model_files import find_model_files, model_labels
 
 
 def pack(folder: Path, path: Path) -> Path:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.segmenters.checkpoint import load_checkpoint
 from synthct.errors import WeightsError
+from synthct.nnunet.checkpoint import load_checkpoint
 
 CONTENT: dict[str, Any] = {
     "network_weights": {"weight": torch.arange(6.0).reshape(2, 3)},

@@ -8,14 +8,31 @@ from typing import Any, BinaryIO
 
 from synthct.errors import WeightsError
 
-__all__ = ["load_checkpoint"]
+__all__ = ["load_checkpoint", "load_restricted"]
 
 _NUMBER_TYPES = ("f2", "f4", "f8", "i2", "i4", "i8", "?")
 _DAMAGE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError)
 
 
 def load_checkpoint(stream: BinaryIO, path: str) -> dict[str, Any]:
-    """Load an nnU-Net checkpoint on the CPU.
+    """Load an nnU-Net checkpoint on the CPU; see `load_restricted`.
+
+    Args:
+        stream: the file.
+        path: where it lies, for messages.
+
+    Raises:
+        WeightsError: the file is damaged, holds objects of other classes, or is no nnU-Net checkpoint.
+    """
+    content = load_restricted(stream, path)
+    missing = [key for key in ("network_weights", "init_args") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise WeightsError(f"{path}: holds no {' and no '.join(missing)}; expected a checkpoint of nnU-Net v2")
+    return dict(content)
+
+
+def load_restricted(stream: BinaryIO, path: str) -> Any:  # noqa: ANN401
+    """Load what torch.save wrote, on the CPU.
 
     A .pth file is a pickle, and a pickle may run anything. torch's restricted loader builds tensors and plain
     containers only; beyond them the numpy numbers of nnU-Net's training log are allowed, and nothing else.
@@ -25,7 +42,7 @@ def load_checkpoint(stream: BinaryIO, path: str) -> dict[str, Any]:
         path: where it lies, for messages.
 
     Raises:
-        WeightsError: the file is damaged, holds objects of other classes, or is no nnU-Net checkpoint.
+        WeightsError: the file is damaged or holds objects of other classes.
     """
     import torch
 
@@ -33,16 +50,12 @@ def load_checkpoint(stream: BinaryIO, path: str) -> dict[str, Any]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_numbers()):
             # Of a pickle that torch did not write; whether it can be loaded shows all the same.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         reason = _first_line(error)
         raise WeightsError(
             f"{path}: cannot be loaded as tensors and numbers ({reason}); nothing in it was run"
         ) from error
-    missing = [key for key in ("network_weights", "init_args") if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise WeightsError(f"{path}: holds no {' and no '.join(missing)}; expected a checkpoint of nnU-Net v2")
-    return dict(content)
 
 
 def _numpy_numbers() -> list[Any]:

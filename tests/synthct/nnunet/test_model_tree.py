@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from evaluation.segmenters.model_tree import ArchiveTree, FolderTree, open_tree
 from synthct.errors import WeightsError
+from synthct.nnunet.model_tree import ArchiveTree, FolderTree, open_tree
 
 CONTENT = {"a/plans.json": b"one", "a/fold_0/x.pth": b"two", "b/c/plans.json": b"three", "plans.json": b"four"}
 

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from evaluation.segmenters.model_tree import ModelTree, open_tree
 from synthct.errors import WeightsError
+from synthct.nnunet.model_tree import ModelTree, open_tree
 
-__all__ = ["ModelFiles", "find_model_files", "model_labels"]
+__all__ = ["ModelFiles", "find_folds", "find_model_files", "model_labels"]
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
@@ -57,28 +57,29 @@ class ModelFiles:
         return self.tree.open(self.checkpoint)
 
 
-def find_model_files(path: Path, *, dataset: str | None = None) -> ModelFiles:
+def find_model_files(path: Path, *, dataset: str | None = None, fold: str | None = None) -> ModelFiles:
     """Find the model in a folder or archive, and hash it.
 
     Args:
         path: the model folder (with plans.json), its data set's folder, or an archive; where `dataset` is named also
             the folder of all results, or TotalSegmentator's home that holds nnunet/results.
         dataset: name of the data set's folder to look for.
+        fold: its number, or `all`; None takes the lowest, fold_all where there is no numbered one.
 
     Returns:
-        The files; of several folds the lowest, fold_all where there is no numbered one.
+        The files.
 
     Raises:
         WeightsError: no model or several, a file that is missing, or one that is no JSON.
     """
     tree = open_tree(path)
     root = _find_root(tree, path, dataset)
-    folds = tree.find(tuple(f"{glob.escape(str(root))}/fold_*/{name}" for name in CHECKPOINTS))
-    if not folds:
+    checkpoints = _find_checkpoints(tree, root, fold)
+    if not checkpoints:
         raise WeightsError(
-            f"{tree.describe(root / 'fold_0' / CHECKPOINTS[0])}: no such file; expected a trained checkpoint"
+            f"{tree.describe(root / f'fold_{fold or 0}' / CHECKPOINTS[0])}: no such file; expected a trained checkpoint"
         )
-    checkpoint = min(folds, key=_preference)
+    checkpoint = checkpoints[0]
     plans_name, dataset_name = root / PLANS, root / DATASET
     digests = hashlib.sha256(_digest(tree, checkpoint))
     digests.update(_digest(tree, plans_name))
@@ -92,6 +93,21 @@ def find_model_files(path: Path, *, dataset: str | None = None) -> ModelFiles:
         checkpoint=checkpoint,
         sha256=digests.hexdigest(),
     )
+
+
+def find_folds(path: Path, *, dataset: str | None = None) -> tuple[str, ...]:
+    """Name the folds that have a checkpoint, the numbered ones first: ("0", "1", "all").
+
+    Args:
+        path: as for `find_model_files`.
+        dataset: the same.
+
+    Raises:
+        WeightsError: no model or several.
+    """
+    tree = open_tree(path)
+    checkpoints = _find_checkpoints(tree, _find_root(tree, path, dataset))
+    return tuple(dict.fromkeys(checkpoint.parent.name.removeprefix("fold_") for checkpoint in checkpoints))
 
 
 def model_labels(files: ModelFiles) -> Mapping[int, str]:
@@ -135,6 +151,13 @@ def _find_root(tree: ModelTree, path: Path, dataset: str | None) -> PurePosixPat
         found = ", ".join(str(root) for root in roots[:3])
         raise WeightsError(f"{path}: holds {len(roots)} nnU-Net models ({found}); expected the folder of one")
     return roots[0]
+
+
+def _find_checkpoints(tree: ModelTree, root: PurePosixPath, fold: str | None = None) -> list[PurePosixPath]:
+    """Checkpoints of all folds or of one, the best choice first."""
+    place = glob.escape(str(root))
+    wanted = "fold_*" if fold is None else f"fold_{glob.escape(fold)}"
+    return sorted(tree.find(tuple(f"{place}/{wanted}/{name}" for name in CHECKPOINTS)), key=_preference)
 
 
 def _preference(checkpoint: PurePosixPath) -> tuple[bool, int, str, int]:

@@ -1,0 +1,127 @@
+"""Predicting with nnresunet-afp: resample, normalise, sweep, invert, back onto the grid, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import nn
+
+from algorithms.interface import Advance, Prediction
+from algorithms.nnresunet_afp.network import build_network
+from synthct.dataset import Case
+from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
+from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.settings import SweepSettings
+from synthct.intensity import CaseZScore, ZScore
+from synthct.networks.state import fill_network
+from synthct.networks.unet import UNetPlan
+from synthct.resample import resample_like, resample_to_spacing
+from synthct.weights import ModelFolder, load_tensors
+
+__all__ = ["AfpPredictor", "ModelConfig", "load", "read_config"]
+
+Millimetres = Annotated[float, Field(gt=0)]
+
+
+class ModelConfig(BaseModel):
+    """What model.json holds for this algorithm; axis order z, y, x.
+
+    Attributes:
+        network: of the U-Net.
+        sweep: windows of prediction; nnU-Net's rule, step 0.3 and the plain mean are paper 002's.
+        spacing: in mm, onto which an image is brought.
+        image: normalisation of MR (by case) or CBCT (of the data set).
+        ct: normalisation of the CT, whose inverse gives HU.
+        global_skip: the image is added to the output, both in HU.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    network: UNetPlan
+    sweep: SweepSettings
+    spacing: tuple[Millimetres, Millimetres, Millimetres]
+    image: ZScore | CaseZScore = Field(discriminator="kind")
+    ct: ZScore
+    global_skip: bool = False
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        self.network.require_multiple(self.sweep.patch)
+        if self.global_skip and not isinstance(self.image, ZScore):
+            raise ValueError("global_skip needs an image in HU; expected image of kind z-score")
+        return self
+
+    @property
+    def air(self) -> float:
+        """Air in network units."""
+        return float(self.ct.apply(np.array([AIR_HU]))[0])
+
+
+class AfpPredictor:
+    """Networks (one, or those of several folds) and the engine that sweeps them."""
+
+    def __init__(self, networks: Sequence[nn.Module], config: ModelConfig, engine: Engine) -> None:
+        self._networks = [network.eval().to(engine.device) for network in networks]
+        self._config = config
+        self._engine = engine
+
+    def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
+        """Translate one case; windows without a voxel of the mask are skipped.
+
+        An image whose spacing is the plan's is not resampled: its sCT's voxels are the network's own.
+        """
+        config = self._config
+        image = resample_to_spacing(case.image, config.spacing, order=3)
+        mask = resample_to_spacing(case.mask, config.spacing, order=0)
+        values = config.image.apply(image.voxels)
+        swept = self._engine.sweep(
+            self._networks,
+            values,
+            config.sweep,
+            wanted=mask.voxels > 0,
+            # beyond the edge there is air; in MR and CBCT it is the darkest there is
+            fill=float(values.min()),
+            air=config.air,
+            advance=advance,
+        )
+        hu = resample_like(image.with_voxels(config.ct.invert(swept.values)), case.image.geometry)
+        sct = case.image.with_voxels(finish_hu(hu.voxels, case.mask.voxels))
+        spread = None
+        if swept.spread is not None:
+            deviation = resample_like(image.with_voxels(swept.spread * np.float32(config.ct.std)), case.image.geometry)
+            spread = case.image.with_voxels(finish_spread(deviation.voxels, case.mask.voxels))
+        notes = {"resampled": image is not case.image, "sweep": swept.notes}
+        return Prediction(sct, spread, notes=notes)
+
+
+def load(model: ModelFolder, engine: Engine) -> AfpPredictor:
+    """Build the networks that a model folder describes and fill them.
+
+    Raises:
+        WeightsError: the folder's settings or tensors do not fit the network.
+    """
+    config = read_config(model)
+    networks = []
+    for member in model.members:
+        network = build_network(config.network, config.image, config.ct, global_skip=config.global_skip)
+        fill_network(network, load_tensors(member), str(member.weights))
+        networks.append(network)
+    return AfpPredictor(networks, config, engine)
+
+
+def read_config(model: ModelFolder) -> ModelConfig:
+    """Read what model.json holds for this algorithm.
+
+    Raises:
+        WeightsError: the settings are not those of a model of this algorithm; the message names the first.
+    """
+    try:
+        return ModelConfig.model_validate(model.card.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "config"
+        raise WeightsError(f"{model.path}: settings do not fit nnresunet-afp ({where}: {first['msg']})") from error

@@ -1,0 +1,154 @@
+"""From a SynthRAD folder to a model folder: plan, normalise, train on L1, and on anatomical features where asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from algorithms.nnresunet_afp.about import ABOUT
+from algorithms.nnresunet_afp.network import build_network
+from algorithms.nnresunet_afp.objective import NETWORK, AfpObjective
+from algorithms.nnresunet_afp.planning import find_plan
+from algorithms.nnresunet_afp.predictor import ModelConfig
+from algorithms.nnresunet_afp.settings import RecipeConfig
+from algorithms.nnresunet_afp.validation import FeatureJudge
+from algorithms.pairs import PairedData
+from algorithms.presets import parse_settings
+from algorithms.training import TrainingRun
+from synthct.anatomy import Task
+from synthct.dataset import Case
+from synthct.errors import UsageError
+from synthct.features.interface import FeatureExtractor
+from synthct.inference.engine import Engine
+from synthct.intensity import ZScore
+from synthct.networks.state import fill_network, own_tensors
+from synthct.planning.plan import Plan
+from synthct.resample import resample_to_spacing
+from synthct.training.loop import fit
+from synthct.training.patches import Fill, PairedSampler
+from synthct.training.source import PatchSource
+from synthct.training.validation import SweptValidation
+from synthct.weights import ModelFolder
+
+__all__ = ["SETTINGS", "train"]
+
+SETTINGS = RecipeConfig
+
+log = logging.getLogger(__name__)
+
+
+def train(run: TrainingRun) -> ModelFolder:
+    """Train by the run's preset and save the network (fp16) as a model folder.
+
+    Raises:
+        UsageError: the settings are not those of a preset, or do not go with the task, the plan or the extractor.
+        InputError: a case has no CT, or no training case is left.
+        WeightsError: the checkpoint to resume from, the weights to start from or the extractor cannot be used.
+    """
+    config = parse_settings(RecipeConfig, run.config)
+    if config.global_skip and run.cases[0].task is not Task.CBCT:
+        raise UsageError("setting 'global_skip' adds the image in HU, which MR is not in; expected it for cbct alone")
+    fabric = run.fabric(config.loop.precision)
+    extractor = _extractor(run, config, fabric)
+    plan = find_plan(run, config, fabric)
+    if config.global_skip and not isinstance(plan.image, ZScore):
+        raise UsageError("setting 'global_skip' needs an image in HU; expected a plan with image of kind z-score")
+    model = ModelConfig(
+        network=plan.network,
+        sweep=config.sweep(plan.patch),
+        spacing=plan.spacing,
+        image=plan.image,
+        ct=plan.ct,
+        global_skip=config.global_skip,
+    )
+    initial = run.initial_weights(NETWORK, ABOUT.name)
+    if initial is not None:
+        initial = {NETWORK: _filled(model, initial[NETWORK], str(run.init)).state_dict()}
+    data = PairedData.prepare(
+        run,
+        fabric,
+        image=plan.image.apply,
+        reference=plan.ct.apply,
+        key=f"{plan.image!r} {plan.ct!r} {plan.spacing}",
+        validation=config.validation_cases,
+        excluded=config.excluded_cases,
+        before=lambda case: _resampled(case, plan),
+    )
+    fill = Fill(image=_darkest(data), reference=model.air)
+    judge = None
+    if extractor is not None:
+        judge = FeatureJudge(extractor, config, plan, fabric).judge
+    result = fit(
+        AfpObjective(config, plan, extractor, fabric),
+        PatchSource(
+            PairedSampler(data.training, config.sampling(plan.patch), fill, config.loop.seed),
+            batch=plan.batch,
+            workers=run.workers,
+        ),
+        SweptValidation(
+            data.validation,
+            network=NETWORK,
+            engine=Engine(fabric.device, precision=run.validation_precision(config.loop.precision)),
+            settings=config.sweep(plan.patch, validation=True),
+            fill=fill,
+            to_hu=plan.ct.invert,
+            first=judge,
+        ),
+        config.loop.limited(run.max_steps),
+        run.run_dir,
+        fabric,
+        progress=run.progress,
+        fingerprint=run.fingerprint(config.model_copy(update={"plan": plan}), data),
+        resume=run.resume,
+        initial=initial,
+    )
+    return run.save(
+        fabric,
+        own_tensors(_filled(model, result.best[NETWORK], str(run.run_dir))),
+        data,
+        algorithm=ABOUT.name,
+        config=model.model_dump(mode="json"),
+        extractor=extractor,
+    )
+
+
+def _filled(model: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """The model's network with these weights, which files hold by one name each and state dicts by up to four."""
+    network = build_network(model.network, model.image, model.ct, global_skip=model.global_skip)
+    fill_network(network, tensors, where)
+    return network
+
+
+def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
+    """The frozen network of the AFP loss, on the run's device."""
+    if config.afp_weight == 0:
+        if run.extractor is not None or run.random_extractor:
+            raise UsageError("--extractor is given, but setting 'afp_weight' is 0; expected a preset such as l1-afp")
+        return None
+    extractor = run.feature_extractor()
+    if extractor.random and fabric.is_global_zero:
+        log.warning("the feature extractor's weights are RANDOM: this shows the software, not the loss")
+    if fabric.is_global_zero:
+        log.info("features of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
+    return extractor.to(fabric.device)
+
+
+def _resampled(case: Case, plan: Plan) -> Case:
+    """The case on the plan's spacing; the very same where it is on it already."""
+    reference = case.reference
+    return replace(
+        case,
+        image=resample_to_spacing(case.image, plan.spacing, order=3),
+        mask=resample_to_spacing(case.mask, plan.spacing, order=0),
+        reference=None if reference is None else resample_to_spacing(reference, plan.spacing, order=3),
+    )
+
+
+def _darkest(data: PairedData) -> float:
+    """What lies beyond a volume's edge: the darkest of its images (median over cases), as prediction has it."""
+    return float(np.median([np.min(case.image) for case in data.training]))
