@@ -8,13 +8,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import SimpleITK as sitk
 
 from synthct.dataset import Case, CaseFiles, load_case
-from synthct.errors import InputError, SynthCTError
+from synthct.errors import InputError, OutputError, SynthCTError
 from synthct.files import staged_file
+from synthct.header import read_header, require_size
 from synthct.training.alignment_check import PairScore, score_pair
 from synthct.training.alignment_repair import Method, Verdict, repair_pair
 from synthct.training.alignment_tree import RepairedTree
@@ -23,7 +24,16 @@ from synthct.training.thresholds import Thresholds
 from synthct.volume import Volume
 from synthct.worker import end_with_parent
 
-__all__ = ["CheckTask", "RepairTask", "Repaired", "check_case", "load_pair", "repair_case", "work_through"]
+__all__ = [
+    "CheckTask",
+    "RepairTask",
+    "Repaired",
+    "check_case",
+    "check_headers",
+    "load_pair",
+    "repair_case",
+    "work_through",
+]
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -62,6 +72,22 @@ class Repaired:
     reasons: tuple[str, ...]
     before: Verdict | None = None
     after: Verdict | None = None
+
+
+def check_headers(files: CaseFiles) -> None:
+    """Read the headers of a pair's image, CT and mask, so that most faults are told before any case is worked on.
+
+    Raises:
+        InputError: the CT or the mask is missing, a header is refused, or a size differs from the image's.
+    """
+    folder = files.image.parent
+    for name, path in (("CT", files.reference), ("mask", files.mask)):
+        if path is None:
+            raise InputError(f"{folder}: case {files.id} has no {name}; expected {folder / name.lower()}.mha")
+    header = read_header(files.image)
+    for path in (files.reference, files.mask):
+        if path is not None:
+            require_size(read_header(path), header.size, of=files.image)
 
 
 def load_pair(files: CaseFiles) -> tuple[Case, Volume]:
@@ -114,18 +140,38 @@ def work_through(
 
     One thread: ITK adds up a metric in another order with each number of threads, and the motion found with it.
 
+    A case whose files are at fault (InputError) does not keep the others from being done; any other failure (a full
+    disk, no memory) ends the work, as the rest would hardly fare better. What was started is finished either way.
+
     Raises:
-        SynthCTError: a worker died; or what the work itself raises, first come first.
+        SynthCTError: a worker died.
+        Exception: what the work itself raised, after all results; of several failures that with the lowest index.
     """
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
     try:
         waiting = {pool.submit(work, argument): index for index, argument in enumerate(arguments)}
+        failures: dict[int, BaseException] = {}
         for future in as_completed(waiting):
-            yield waiting[future], future.result()
-    except BrokenProcessPool as error:
-        raise SynthCTError("a worker process died, out of memory or killed; expected to finish its case") from error
+            if future.cancelled():
+                continue
+            error = future.exception()
+            if error is None:
+                yield waiting[future], future.result()
+                continue
+            failures[waiting[future]] = error
+            if not isinstance(error, InputError) or isinstance(error, OutputError):
+                for other in waiting:
+                    other.cancel()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if failures:
+        _raise(failures[min(failures)])
+
+
+def _raise(error: BaseException) -> NoReturn:
+    if isinstance(error, BrokenProcessPool):
+        raise SynthCTError("a worker process died, out of memory or killed; expected to finish its case") from error
+    raise error
 
 
 def _prepare_worker() -> None:

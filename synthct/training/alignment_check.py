@@ -5,6 +5,7 @@ It replaces the removal of 21 to 40 volumes per region by hand of paper 002.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from synthct.training.information import smoothed_information
 from synthct.training.registration import RigidMotion, find_motion
 from synthct.volume import Volume
 
-__all__ = ["PairScore", "body_dice", "image_body", "reference_body", "score_pair"]
+__all__ = ["PairScore", "body_dice", "image_body", "pair_information", "reference_body", "score_pair"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PairScore:
 
     Attributes:
         body_dice: Dice of the two body outlines where both scans have data, 0 to 1.
-        mutual_information: of image and smoothed CT in nats, inside the mask where both have data; 0 for no voxel.
+        mutual_information: of image and smoothed CT in nats, inside the mask where both have data (`pair_information`).
         residual_mm: mean way in mm that the body's voxels go under the rigid motion found; None where none was found.
         residual_deg: angle of that motion's rotation; None where none was found.
         motion: the motion itself.
@@ -54,14 +55,35 @@ def score_pair(image: Volume, reference: Volume, mask: Volume, *, seed: int = 1)
         The score; without a motion where nothing can be registered (see find_motion).
     """
     motion = find_motion(image, reference, mask)
-    both = covered_voxels(image.voxels, reference.voxels) & covered_voxels(reference.voxels, reference.voxels)
     return PairScore(
         body_dice(image, reference),
-        smoothed_information(image, reference.voxels, (mask.voxels > 0) & both),
+        pair_information(image, [reference], mask)[0],
         None if motion is None else motion.displacement_mm(mask),
         None if motion is None else motion.degrees,
         motion,
     )
+
+
+def pair_information(image: Volume, references: Sequence[Volume], mask: Volume) -> list[float]:
+    """Mutual information in nats of an image (cut at its 99.5th percentile) and each of some smoothed CTs.
+
+    Args:
+        image: MR or CBCT, (z, y, x).
+        references: CTs in HU on the same grid: one, or one before and after a move.
+        mask: body outline on the same grid.
+
+    Returns:
+        One figure per CT, all over the same voxels: those of the mask where the image and every CT have data, so that
+        the figures can be compared. 0 where there is none.
+    """
+    known = [covered_voxels(reference.voxels, reference.voxels) for reference in references]
+    seen = (covered_voxels(image.voxels, reference.voxels) for reference in references)
+    inside = np.logical_and.reduce([mask.voxels > 0, *known, *seen])
+    filled = (
+        fill_uncovered(reference.voxels, covered, reference.spacing_zyx)
+        for reference, covered in zip(references, known, strict=True)
+    )
+    return [smoothed_information(image, voxels, inside) for voxels in filled]
 
 
 def body_dice(image: Volume, reference: Volume, *, inside: npt.NDArray[np.bool_] | None = None) -> float:

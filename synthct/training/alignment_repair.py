@@ -1,7 +1,9 @@
 """Moving a CT onto its image, kept only where two judges agree that do not drive the registration.
 
 The registration raises mutual information. Whether that helped is told by the body outlines (Dice) and by bone edges
-(`bone_edge_mm`), both over the same voxels before and after.
+(`bone_edge_mm`), before and after over nearly the same voxels: those of one mask, less what each CT's own field of view
+leaves out. The judges hardly see a move along a limb, and interpolation alone shifts their figures by some per cent, so
+the mutual information of `pair_information`, over the very same voxels, must not fall either.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import SimpleITK as sitk
 from synthct.anatomy import Task
 from synthct.dataset import Case
 from synthct.errors import InputError
-from synthct.training.alignment_check import body_dice
+from synthct.training.alignment_check import body_dice, pair_information
 from synthct.training.bone_edges import bone_edge_mm
 from synthct.training.deformation import find_deformation
 from synthct.training.registration import RigidMotion, mask_points, move_reference
@@ -73,7 +75,7 @@ class Repair:
         action: `kept` (nothing helped, or no motion was found), `rigid` or `bspline`.
         reference: CT in HU on the image's grid; the given one where kept.
         mask: the given mask without voxels that the moved CT does not cover.
-        before: the judges' figures of the given CT, over the voxels of `mask`.
+        before: the judges' figures of the given CT, inside `mask`.
         after: the same of `reference`; equal where kept.
     """
 
@@ -99,9 +101,10 @@ def repair_pair(case: Case, motion: RigidMotion | None, *, method: Method = "rig
         method: `rigid`; `bspline` tries a coarse B-spline too, on top of what the rigid step left.
 
     Returns:
-        The repaired pair; a move is made by linear interpolation, once. It is kept where neither judge finds it worse
-        and the mean of the two errors falls below CLEAR_GAIN of what it was; of several, the best by that mean. The
-        B-spline has to pass the same rule against the rigid step's result. A way below LEAST_MOVE_MM is none.
+        The repaired pair; a move is made by linear interpolation, once. It is kept where neither judge finds it worse,
+        the mean of the two errors falls below CLEAR_GAIN of what it was, and mutual information does not fall; of
+        several, the best by that mean. The B-spline has to pass the same rule against the given CT and against the
+        rigid step's result. A way below LEAST_MOVE_MM is none.
 
     Raises:
         InputError: the case has no CT.
@@ -115,18 +118,34 @@ def repair_pair(case: Case, motion: RigidMotion | None, *, method: Method = "rig
     chosen, base, best = kept, sitk.Transform(3, sitk.sitkIdentity), CLEAR_GAIN
     for share in SHARES:
         transform = motion.scaled(share).transform()
+        if _way_mm(transform, case.mask) < LEAST_MOVE_MM:
+            continue
         tried = _apply(case, case.reference, transform, "rigid")
-        left = tried.after.share_left(tried.before)
-        if left < best and _way_mm(transform, case.mask) >= LEAST_MOVE_MM:
+        left = _share_left(case, kept, tried)
+        if left < best:
             chosen, base, best = tried, transform, left
     if method == "bspline":
         deformation = find_deformation(case.image, case.reference, case.mask, base)
         if deformation is not None and _way_mm(deformation, case.mask) >= LEAST_MOVE_MM:
             tried = _apply(case, case.reference, deformation, "bspline")
-            left = tried.after.share_left(judge_pair(case, chosen.reference, tried.mask))
-            if left < CLEAR_GAIN:
+            rivals = [kept] if chosen is kept else [kept, chosen]
+            if all(_share_left(case, rival, tried) < CLEAR_GAIN for rival in rivals):
                 chosen = tried
     return chosen
+
+
+def _share_left(case: Case, rival: Repair, tried: Repair) -> float:
+    """Mean share of a rival's errors that a move leaves, inside both masks; infinite where anything became worse."""
+    common = tried.mask.with_voxels(((tried.mask.voxels > 0) & (rival.mask.voxels > 0)).astype(np.uint8))
+    if rival.action == "kept":  # its mask is the whole one, and both were judged inside the move's already
+        left = tried.after.share_left(tried.before)
+    else:
+        after, before = (judge_pair(case, reference, common) for reference in (tried.reference, rival.reference))
+        left = after.share_left(before)
+    if left >= CLEAR_GAIN:
+        return left
+    informed, as_before = pair_information(case.image, [tried.reference, rival.reference], common)
+    return left if informed >= as_before else math.inf
 
 
 def _way_mm(transform: sitk.Transform, mask: Volume) -> float:

@@ -65,11 +65,20 @@ def write_table(path: Path, rows: Sequence[AlignmentRow]) -> Path:
 
 
 def write_summary(
-    path: Path, rows: Sequence[AlignmentRow], thresholds: Mapping[str, tuple[str, Thresholds]], *, seed: int
+    path: Path,
+    rows: Sequence[AlignmentRow],
+    thresholds: Mapping[str, tuple[str, Thresholds]],
+    *,
+    seed: int,
+    unchecked: Sequence[str] = (),
 ) -> Path:
-    """Write summary.json: limits per kind of case and where they come from, counts, flagged cases, versions, seed."""
+    """Write summary.json: limits per kind of case and where they come from, counts, flagged cases, versions, seed.
+
+    `unchecked` names the cases that a failure kept from being scored; they have no row.
+    """
     content = {
         "cases": len(rows),
+        "unchecked": list(unchecked),
         "flagged": {row.case: list(row.reasons) for row in rows if row.reasons},
         "actions": dict(sorted(Counter(row.repaired.action for row in rows if row.repaired).items())),
         "dropped": [row.case for row in rows if row.repaired and row.repaired.action == "dropped"],

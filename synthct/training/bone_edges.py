@@ -45,8 +45,11 @@ def bone_edge_mm(image: Volume, reference: Volume, mask: Volume, *, dark_bone: b
 
     Returns:
         0 (each edge lies on the surface) to REACH_MM; chance alone gives about half of REACH_MM. None where the CT
-        shows fewer than FEWEST_POINTS surface points of bone with image data around them.
+        shows fewer than FEWEST_POINTS surface points of bone with image data around them, or has one voxel along an
+        axis: a surface there has no normal.
     """
+    if min(reference.voxels.shape) < 2:
+        return None
     spacing = np.asarray(image.spacing_zyx)
     known = covered_voxels(reference.voxels, reference.voxels)
     seen = shrunk(covered_voxels(image.voxels, reference.voxels))

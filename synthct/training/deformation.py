@@ -14,7 +14,7 @@ __all__ = ["find_deformation"]
 
 GRID_MM = 50.0
 """Distance of the control points: it follows a bent limb, not the border of a muscle. By the judges on training limbs:
-of six, five gained with 50 mm, three with 40."""
+of six limbs tried by hand, five gained with 50 mm, three with 40 (`benchmarks/alignment.py spline-grid` compares)."""
 
 LEVEL = SearchLevel(2.0, 20000, 32, 1.0, 1e-2, 0)
 """Smoothing, points and bins of the metric; its steps are not used."""

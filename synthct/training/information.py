@@ -10,7 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from synthct.volume import Volume
 
-__all__ = ["mutual_information", "smoothed_information"]
+__all__ = ["BRIGHTEST", "mutual_information", "smoothed_information"]
+
+BRIGHTEST = 99.5
+"""Percentile of the image in the mask at which it is cut: a few bright vessels, or one hot voxel, would take most
+histogram bins."""
 
 CT_WINDOW = (-300.0, 1200.0)
 """HU that are looked at: outline to compact bone, without noise in the air around."""
@@ -21,9 +25,15 @@ alone raises mutual information, so that a moved CT would always seem better."""
 
 
 def smoothed_information(image: Volume, ct: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> float:
-    """Mutual information of an image and its smoothed CT (HU, (z, y, x)) over a bool mask, in nats."""
+    """Mutual information of an image, cut at BRIGHTEST, and its smoothed CT (HU, (z, y, x)) over a bool mask, in nats.
+
+    0 for an empty mask.
+    """
+    if not inside.any():
+        return 0.0
     smooth = gaussian_filter(np.clip(ct.astype(np.float32), *CT_WINDOW), SMOOTHING_VOXELS)
-    return mutual_information(image.voxels[inside], smooth[inside])
+    values = image.voxels[inside]
+    return mutual_information(np.minimum(values, np.percentile(values, BRIGHTEST)), smooth[inside])
 
 
 def mutual_information(image: npt.NDArray[np.generic], ct: npt.NDArray[np.generic], *, bins: int = 64) -> float:

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from synthct.memory import is_out_of_memory
 from synthct.training.coverage import covered_voxels, fill_uncovered, shrunk
+from synthct.training.information import BRIGHTEST
 from synthct.volume import Geometry, Volume
 
 __all__ = [
@@ -37,9 +38,6 @@ __all__ = [
 CT_WINDOW = (-250.0, 250.0)
 """HU that registration looks at: air, fat, muscle and bone each fill many histogram bins; a window up to compact bone
 leaves fat and muscle four of forty."""
-
-BRIGHTEST = 99.5
-"""Percentile of the MR in the mask at which it is cut: a few bright vessels would take most histogram bins."""
 
 TILT = (0.21, 0.17, 0.29)
 """Euler angles in rad of the sampling grid: no axis of it lies along one of a scan."""

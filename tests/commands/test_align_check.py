@@ -89,6 +89,54 @@ def test_rigid_repair_moves_the_shifted_pair_whatever_the_workers(tmp_path: Path
     assert tables[0] == tables[1]
 
 
+def test_a_bad_case_leaves_the_others_their_rows_and_the_repaired_folder_empty(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("1EXA001", "1EXA002"):
+        save_limb(data / "Task1" / "EX" / name)
+    path = data / "Task1" / "EX" / "1EXA001" / "mr.mha"
+    image = read_volume(path)
+    write_volume(image.with_voxels(np.where(image.voxels > 0, np.nan, 0).astype(np.float32)), path)
+    (data / "dataset.json").write_text("{}")
+    output, new = tmp_path / "out", tmp_path / "new"
+    run = synthct("align-check", data, "--output", output, "--repair", "drop", "--repaired", new, "--workers", "1")
+    assert run.code == 3
+    assert "1EXA001/mr.mha" in run.reason
+    assert "are NaN or infinite" in run.reason
+    assert "warning: 1 of 2 cases were not checked" in run.err
+    assert list(table(output)) == ["1EXA002"]
+    assert json.loads((output / "summary.json").read_text())["unchecked"] == ["1EXA001"]
+    assert list(new.iterdir()) == []  # so that the same command can be given again
+
+
+def test_a_repair_that_fails_leaves_the_table_and_says_that_the_folder_is_unfinished(tmp_path: Path) -> None:
+    folder = save_limb(tmp_path / "data" / "Task1" / "EX" / "1EXA001")
+    (folder / "segmentation.mha").write_bytes(bytes(2 << 20))  # carried over unread, and too large to be written
+    output, new = tmp_path / "out", tmp_path / "new"
+    run = synthct(
+        *("align-check", tmp_path / "data", "--output", output, "--repair", "drop", "--repaired", new),
+        *("--min-information", "0", "--min-body-dice", "0", "--workers", "1"),
+        prefix=["bash", "-c", 'ulimit -f 1024; exec "$@"', "bash"],
+    )
+    assert run.code == 3
+    assert "segmentation.mha: cannot be written" in run.reason
+    assert f"warning: {new}: is unfinished" in run.err
+    assert table(output)["1EXA001"]["action"] == ""
+
+
+def test_a_faulty_header_is_told_before_any_case_is_worked_on(tmp_path: Path) -> None:
+    for name in ("1EXA001", "1EXA002"):
+        save_limb(tmp_path / "data" / "Task1" / "EX" / name)
+    (tmp_path / "data" / "Task1" / "EX" / "1EXA002" / "mask.mha").write_bytes(b"no image")
+    run = synthct(
+        *("align-check", "data", "--output", "out", "--repair", "drop", "--repaired", "new"),
+        cwd=tmp_path,
+    )
+    assert run.code == 3
+    assert "1EXA002/mask.mha" in run.reason
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_case_without_ct_is_bad_input(tmp_path: Path) -> None:
     save_limb(tmp_path / "Task1" / "EX" / "1EXA001", reference=False)
     run = synthct("align-check", tmp_path / "Task1", "--output", tmp_path / "out")
@@ -102,6 +150,7 @@ def test_a_case_without_ct_is_bad_input(tmp_path: Path) -> None:
     [
         (("--repair", "rigid"), "--repair needs --repaired DIR"),
         (("--repaired", "new"), "--repaired needs --repair MODE"),
+        (("--link",), "--link needs --repair MODE"),
         (("--repair", "rigid", "--repaired", "data/new"), "expected a folder apart from it"),
         (("--repair", "rigid", "--repaired", "out"), "expected a folder apart from it"),
     ],

@@ -143,6 +143,26 @@ def test_fitted_limits_flag_the_odd_ones_only() -> None:
     assert [limits.flags(score) for score in sound if limits.flags(score)] == []
 
 
+def test_the_tail_of_a_sound_data_set_is_not_flagged() -> None:
+    """Pairs nearly all alike: three robust deviations alone would flag Dice 0.985, 0.40 mm and 0.60 nats."""
+    alike = [PairScore(0.99, 0.7 + 0.002 * index, 0.20 + 0.005 * index, 0.1, None) for index in range(9)]
+    tail = [
+        PairScore(0.985, 0.7, 0.2, 0.1, None),
+        PairScore(0.99, 0.60, 0.2, 0.1, None),
+        PairScore(0.99, 0.7, 0.40, 0.1, None),
+    ]
+    limits = fit_thresholds([*alike, *tail])
+    assert [limits.flags(score) for score in tail] == [()] * 3
+    assert (limits.min_body_dice, limits.max_residual_mm) == (0.97, 3.0)
+    assert limits.min_mutual_information == pytest.approx(0.75 * 0.705)
+    off = (
+        PairScore(0.96, 0.7, 0.2, 0.1, None),
+        PairScore(0.99, 0.5, 0.2, 0.1, None),
+        PairScore(0.99, 0.7, 3.1, 0.1, None),
+    )
+    assert [len(limits.flags(score)) for score in off] == [1] * 3
+
+
 def test_few_pairs_get_the_shipped_limits() -> None:
     assert fit_thresholds([SOUND] * (FEWEST_PAIRS - 1)) == Thresholds()
     assert fit_thresholds([]) == Thresholds()

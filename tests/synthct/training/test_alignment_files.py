@@ -1,78 +1,35 @@
-"""What the check leaves on disk: the repaired tree, the table, the summary, the pictures; and the worker processes."""
+"""What the check leaves on disk: the table, the summary, the pictures; and the worker processes."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import save_case
+from builders import save_case, save_image
 from PIL import Image
 from textured_limb import limb_ct, limb_mr, motion_of, shifted
 
-from synthct.dataset import CaseFiles, find_cases, load_case
-from synthct.errors import InputError, SynthCTError
-from synthct.training.alignment_cases import CheckTask, Repaired, check_case, load_pair, work_through
+from synthct.dataset import CaseFiles, find_cases
+from synthct.errors import DiskFullError, InputError, SynthCTError
+from synthct.training.alignment_cases import CheckTask, Repaired, check_case, check_headers, load_pair, work_through
 from synthct.training.alignment_check import PairScore
 from synthct.training.alignment_repair import Verdict
 from synthct.training.alignment_table import COLUMNS, AlignmentRow, write_summary, write_table
-from synthct.training.alignment_tree import start_tree
 from synthct.training.overlay import BONE_COLOUR, OUTLINE_COLOUR, TILE, draw_overlay
 from synthct.training.thresholds import Thresholds
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> CaseFiles:
-    """A case of a tiny data set with a note and a segmentation."""
-    folder = save_case(tmp_path / "data" / "Task1" / "EX" / "1EXA001", segmentation=np.ones((3, 4, 5), np.uint8))
-    (tmp_path / "data" / "dataset.json").write_text('{"simulated": true}')
-    (found,) = find_cases(folder)
+    """A case of a tiny data set."""
+    (found,) = find_cases(save_case(tmp_path / "data" / "Task1" / "EX" / "1EXA001"))
     return found
-
-
-def test_a_case_is_taken_over_bit_for_bit(files: CaseFiles, tmp_path: Path) -> None:
-    tree = start_tree(tmp_path / "new", files)
-    tree.take_over(files)
-    target = tmp_path / "new" / "Task1" / "EX" / "1EXA001"
-    assert sorted(path.name for path in target.iterdir()) == ["ct.mha", "mask.mha", "mr.mha", "segmentation.mha"]
-    for path in target.iterdir():
-        assert path.read_bytes() == (files.image.parent / path.name).read_bytes()
-    assert json.loads((tmp_path / "new" / "dataset.json").read_text()) == {"simulated": True}
-    assert load_case(find_cases(tmp_path / "new")[0]).id == "1EXA001"
-
-
-def test_a_moved_ct_is_written_with_its_mask_and_without_segmentation(files: CaseFiles, tmp_path: Path) -> None:
-    case = load_case(files)
-    assert case.reference is not None
-    moved = case.reference.with_voxels(case.reference.voxels + 7)
-    mask = case.mask.with_voxels(np.eye(4, 5, dtype=np.uint8)[None].repeat(3, axis=0))
-    start_tree(tmp_path / "new", files).write(files, reference=moved, mask=mask)
-    (written,) = find_cases(tmp_path / "new")
-    again = load_case(written)
-    assert again.reference is not None
-    np.testing.assert_array_equal(again.reference.voxels, case.reference.voxels + 7)
-    np.testing.assert_array_equal(again.mask.voxels, mask.voxels)
-    assert again.reference.geometry == case.reference.geometry
-    assert written.segmentation is None
-    assert written.image.read_bytes() == files.image.read_bytes()
-
-
-def test_names_and_folders_of_2023_are_kept(tmp_path: Path) -> None:
-    folder = save_case(tmp_path / "data" / "Task1" / "pelvis" / "1PA001", suffix=".nii.gz")
-    (files,) = find_cases(folder)
-    start_tree(tmp_path / "new", files).take_over(files)
-    assert (tmp_path / "new" / "Task1" / "pelvis" / "1PA001" / "ct.nii.gz").is_file()
-
-
-def test_a_tree_starts_in_a_new_folder_only(files: CaseFiles, tmp_path: Path) -> None:
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "old.txt").write_text("someone's work")
-    with pytest.raises(InputError, match="is not empty; expected a new folder"):
-        start_tree(tmp_path / "new", files)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["old.txt"]
 
 
 def rows() -> list[AlignmentRow]:
@@ -113,6 +70,7 @@ def test_summary_counts_and_names(tmp_path: Path) -> None:
     assert summary["thresholds"]["mri EX"]["source"] == "shipped"
     assert summary["thresholds"]["mri EX"]["max_residual_mm"] == Thresholds().max_residual_mm
     assert summary["seed"] == 3
+    assert summary["unchecked"] == []
     assert set(summary["versions"]) == {"synthct", "SimpleITK", "numpy", "scipy"}
 
 
@@ -153,10 +111,64 @@ def test_a_case_without_ct_is_refused_by_name(tmp_path: Path) -> None:
         load_pair(files)
 
 
+@pytest.mark.parametrize(
+    ("stem", "told"),
+    [
+        ("ct", r"case 1EXA001 has no CT; expected .*ct\.mha"),
+        ("mask", r"case 1EXA001 has no mask; expected .*mask\.mha$"),
+    ],
+)
+def test_headers_of_a_pair_that_lacks_a_file(files: CaseFiles, stem: str, told: str) -> None:
+    check_headers(files)
+    (files.image.parent / f"{stem}.mha").unlink()
+    with pytest.raises(InputError, match=told):
+        check_headers(find_cases(files.image.parent)[0])
+
+
+@pytest.mark.parametrize("stem", ["ct", "mask"])
+def test_headers_of_a_pair_of_two_sizes(files: CaseFiles, stem: str) -> None:
+    save_image(files.image.parent / f"{stem}.mha", np.ones((3, 4, 6), np.uint8))
+    with pytest.raises(InputError, match=rf"{stem}\.mha"):
+        check_headers(files)
+
+
 def test_an_error_in_a_worker_comes_back_as_it_is(files: CaseFiles, tmp_path: Path) -> None:
     files.image.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"mr\.mha"):
         list(work_through(check_case, [CheckTask(files, tmp_path / "a.png", 1)], workers=1))
+
+
+def told_work(task: tuple[float, str]) -> str:
+    """Wait, then do as the name says: fail for a bad file, for a full disk, or not at all."""
+    seconds, name = task
+    time.sleep(seconds)
+    if name.startswith("bad"):
+        raise InputError(name)
+    if name.startswith("full"):
+        raise DiskFullError(name)
+    return name
+
+
+def worked_through(tasks: Sequence[tuple[float, str]], *, workers: int) -> tuple[list[str], str]:
+    """Results as they came, and what was raised after them; workers=1 is strictly in order."""
+    results: list[str] = []
+    steps = work_through(told_work, tasks, workers=workers)
+    with pytest.raises(SynthCTError) as failure:
+        results.extend(result for _, result in steps)
+    return results, str(failure.value)
+
+
+def test_bad_cases_do_not_keep_the_others_from_being_done_and_the_first_is_told() -> None:
+    tasks = [(0.6, "bad a"), (0.0, "bad b"), (0.0, "good"), (0.0, "better")]
+    results, told = worked_through(tasks, workers=2)
+    assert sorted(results) == ["better", "good"]
+    assert told == "bad a"  # bad b failed first
+
+
+def test_a_full_disk_ends_the_work_early() -> None:
+    results, told = worked_through([(0.0, "full"), *[(0.05, f"good {index}") for index in range(30)]], workers=1)
+    assert told == "full"
+    assert len(results) < 15
 
 
 def test_a_worker_that_dies_ends_the_run() -> None:

@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from builders import make_volume
 from textured_limb import limb_ct, limb_mask, limb_mr, motion_of, shifted
 
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case
 from synthct.errors import InputError
-from synthct.training.alignment_repair import Verdict, judge_pair, repair_pair
+from synthct.training.alignment_check import score_pair
+from synthct.training.alignment_repair import Method, Verdict, judge_pair, repair_pair
 from synthct.training.deformation import find_deformation
 from synthct.training.registration import find_motion, move_reference
 from synthct.volume import Volume
@@ -64,11 +66,30 @@ def test_an_aligned_pair_stays_as_it_is(method: str) -> None:
     assert repair.after == repair.before
 
 
-def test_a_wrong_motion_is_refused() -> None:
+@pytest.mark.parametrize("mm", [(8.0, 0.0, 0.0), (0.0, 0.0, 2.0), (0.0, 0.0, 4.0)])
+def test_a_wrong_motion_is_refused(mm: tuple[float, float, float]) -> None:
+    """Along the limb both judges like a wrong 2 mm, and half of a wrong 4 mm: mutual information tells."""
     case = limb_case()
-    repair = repair_pair(case, motion_of(limb_ct(), mm=(8.0, 0.0, 0.0)))
+    repair = repair_pair(case, motion_of(limb_ct(), mm=mm))
     assert repair.action == "kept"
     assert repair.reference is case.reference
+
+
+@pytest.mark.parametrize("method", ["rigid", "bspline"])
+def test_a_case_of_one_slice_stays_as_it_is(method: Method) -> None:
+    whole = limb_case()
+    assert whole.reference is not None
+    image, ct, mask = (
+        make_volume(volume.voxels[12:13].repeat(4, axis=1).repeat(4, axis=2), spacing=(0.5, 0.5, 3.0))
+        for volume in (whole.image, whole.reference, whole.mask)
+    )
+    case = Case(whole.id, whole.task, whole.region, image, mask, ct)
+    score = score_pair(image, ct, mask)
+    assert score.motion is None
+    assert score.body_dice > 0.9
+    repair = repair_pair(case, score.motion, method=method)
+    assert repair.action == "kept"
+    assert repair.before.bone_edge_mm is None
 
 
 def test_without_a_motion_nothing_moves() -> None:

@@ -49,6 +49,18 @@ def test_too_little_bone_is_no_figure() -> None:
     assert bone_edge_mm(image, ct, mask.with_voxels(np.zeros_like(mask.voxels))) is None
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_voxel_along_an_axis_is_no_figure(axis: int) -> None:
+    """Four stripes of bone with some 300 points of surface: enough, but a surface there has no normal."""
+    shape = [40, 40, 40]
+    shape[axis] = 1
+    stripes = (np.indices(shape)[(axis + 1) % 3] // 5) % 2
+    noise = np.random.default_rng(7).integers(0, 20, shape)
+    image, ct = (make_volume((values + noise).astype(np.int16)) for values in (300 - 290 * stripes, 1000 * stripes))
+    mask = image.with_voxels(np.ones(shape, np.uint8))
+    assert bone_edge_mm(image, ct, mask) is None
+
+
 def test_figure_falls_as_a_known_shift_is_undone() -> None:
     ct = limb_ct()
     image, mask = limb_mr(ct), limb_mask()
