@@ -28,7 +28,7 @@ from synthct.volume import Geometry, Volume, read_volume, write_volume
 
 TEST = ("1EXA010", "1EXA035", "1EXA051")
 GAP_MM = 24.0
-REPEATS = 8
+REPEATS = 16
 """How often each piece of the one labelled CT stands in the list of cases, beside 16 limbs."""
 PRESET = Path(__file__).parents[1] / "synthct/features/compact/configs/starter.yaml"
 

@@ -30,6 +30,7 @@ __all__ = [
     "NETWORK",
     "PATCH",
     "PRESET",
+    "WITH_FEATURES",
     "make_plan_by_hand",
     "model_config",
     "quiet",
@@ -58,6 +59,7 @@ PRESET: dict[str, Any] = {
     "loop": {"iterations_per_epoch": 2, "epochs": 1, "log_interval": 1},
     "step": 0.5,
 }
+WITH_FEATURES: dict[str, Any] = {"l1_weight": 5.0, "afp_weight": 1.0, "learning_rate": 1e-3}
 
 
 def settings(**changes: Any) -> RecipeConfig:

@@ -16,7 +16,7 @@ from synthct.anatomy import Region, Task
 from synthct.errors import UsageError, WeightsError
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
-from synthct.networks.state import fill_network
+from synthct.networks.state import fill_network, own_tensors
 from synthct.networks.unet import build_unet
 from synthct.nnunet.architecture import Upsampling
 from synthct.nnunet.configuration import Configuration
@@ -183,7 +183,7 @@ def _stored_statistics(files: ModelFiles) -> ZScore | None:
 
 
 def _tensors(model: NnunetModel) -> dict[str, torch.Tensor]:
-    """Every name that the network's state dict has, as training writes it too."""
+    """The network's tensors, each by one name, as training writes them too."""
     network = build_unet(model.plan)
     fill_network(network, model.tensors, model.files.checkpoint_path)
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in own_tensors(network).items()}

@@ -33,7 +33,8 @@ def find_plan(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Plan:
     one made from all cases of the run, those that a fold holds out included, so that folds can be joined.
 
     Raises:
-        UsageError: the plan given is not that of the model to start from, or of the run that is resumed.
+        UsageError: the plan given is not that of the model to start from, or of the run that is resumed; or only one of
+            model and settings has the global skip.
         InputError: a case cannot be read.
         WeightsError: --init holds no model of this algorithm.
     """
@@ -43,6 +44,7 @@ def find_plan(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Plan:
     given = Plan.read(run.plan) if run.plan is not None else config.plan
     plan = given
     if run.init is not None:
+        _require_same_skip(run.init, config)
         plan = plan_of_model(run.init)
         if given is not None:
             _require_alike(given, plan, run)
@@ -96,6 +98,13 @@ def plan_of_model(folder: Path) -> Plan:
         ct=config.ct,
         note=f"of the model {model.card.sha256[:12]}",
     )
+
+
+def _require_same_skip(init: Path, config: RecipeConfig) -> None:
+    trained = read_config(open_model(init, algorithm=ABOUT.name)).global_skip
+    if trained != config.global_skip:
+        told = [str(value).lower() for value in (config.global_skip, trained)]
+        raise UsageError(f"setting 'global_skip' is {told[0]}, that of {init} is {told[1]}; expected the same")
 
 
 def _require_alike(given: Plan, trained: Plan, run: TrainingRun) -> None:

@@ -76,7 +76,7 @@ class AfpPredictor:
         """
         config = self._config
         image = resample_to_spacing(case.image, config.spacing, order=3)
-        mask = resample_to_spacing(case.mask, config.spacing, order=0)
+        mask = resample_like(case.mask, image.geometry, order=0)
         values = config.image.apply(image.voxels)
         swept = self._engine.sweep(
             self._networks,

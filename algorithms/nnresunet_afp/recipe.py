@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from algorithms.nnresunet_afp.about import ABOUT
-from algorithms.nnresunet_afp.network import build_network
 from algorithms.nnresunet_afp.objective import NETWORK, AfpObjective
 from algorithms.nnresunet_afp.planning import find_plan
 from algorithms.nnresunet_afp.predictor import ModelConfig
@@ -26,9 +23,8 @@ from synthct.errors import UsageError
 from synthct.features.interface import FeatureExtractor
 from synthct.inference.engine import Engine
 from synthct.intensity import ZScore
-from synthct.networks.state import fill_network, own_tensors
 from synthct.planning.plan import Plan
-from synthct.resample import resample_to_spacing
+from synthct.resample import resample_like, resample_to_spacing
 from synthct.training.loop import fit
 from synthct.training.patches import Fill, PairedSampler
 from synthct.training.source import PatchSource
@@ -67,8 +63,6 @@ def train(run: TrainingRun) -> ModelFolder:
         global_skip=config.global_skip,
     )
     initial = run.initial_weights(NETWORK, ABOUT.name)
-    if initial is not None:
-        initial = {NETWORK: _filled(model, initial[NETWORK], str(run.init)).state_dict()}
     data = PairedData.prepare(
         run,
         fabric,
@@ -109,19 +103,12 @@ def train(run: TrainingRun) -> ModelFolder:
     )
     return run.save(
         fabric,
-        own_tensors(_filled(model, result.best[NETWORK], str(run.run_dir))),
+        result.best[NETWORK],
         data,
         algorithm=ABOUT.name,
         config=model.model_dump(mode="json"),
         extractor=extractor,
     )
-
-
-def _filled(model: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
-    """The model's network with these weights, which files hold by one name each and state dicts by up to four."""
-    network = build_network(model.network, model.image, model.ct, global_skip=model.global_skip)
-    fill_network(network, tensors, where)
-    return network
 
 
 def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
@@ -140,13 +127,11 @@ def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Featur
 
 def _resampled(case: Case, plan: Plan) -> Case:
     """The case on the plan's spacing; the very same where it is on it already."""
-    reference = case.reference
-    return replace(
-        case,
-        image=resample_to_spacing(case.image, plan.spacing, order=3),
-        mask=resample_to_spacing(case.mask, plan.spacing, order=0),
-        reference=None if reference is None else resample_to_spacing(reference, plan.spacing, order=3),
-    )
+    image = resample_to_spacing(case.image, plan.spacing, order=3)
+    # onto the image's grid, so that no rounding can part them
+    mask = resample_like(case.mask, image.geometry, order=0)
+    reference = None if case.reference is None else resample_like(case.reference, image.geometry, order=3)
+    return replace(case, image=image, mask=mask, reference=reference)
 
 
 def _darkest(data: PairedData) -> float:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from synthct.errors import WeightsError
 from synthct.inference.channels_last import lay_channels_last
-from synthct.networks.state import fill_network
+from synthct.networks.state import fill_network, own_tensors
 from synthct.training.averaging import WeightAverage
 from synthct.training.objective import Objective
 from synthct.training.processes import broadcast_tensors
@@ -166,7 +166,7 @@ def prepare_state(
     for name, weights in (initial or {}).items():
         if name not in networks:
             raise WeightsError(f"initial weights are for a network '{name}'; expected one of {', '.join(networks)}")
-        fill_network(networks[name], weights, f"initial weights of the network '{name}'")
+        fill_network(networks[name], weights, f"initial weights (--init) of the network '{name}'")
     for network in networks.values():
         fabric.to_device(network)
         broadcast_tensors([*network.parameters(), *network.buffers()], fabric)
@@ -184,7 +184,7 @@ def prepare_state(
 def weights_of(networks: Mapping[str, nn.Module]) -> Weights:
     """Copy the networks' weights to the CPU."""
     return {
-        name: {key: tensor.detach().cpu().clone() for key, tensor in network.state_dict().items()}
+        name: {key: tensor.cpu().clone() for key, tensor in own_tensors(network).items()}
         for name, network in networks.items()
     }
 

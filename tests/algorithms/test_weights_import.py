@@ -24,6 +24,7 @@ from synthct.dataset import Case
 from synthct.errors import UsageError, WeightsError
 from synthct.inference.engine import Engine
 from synthct.intensity import CaseZScore, ZScore
+from synthct.networks.state import fill_network
 from synthct.weights import ModelFolder, load_tensors, open_model
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 def logits_of(folder: ModelFolder, image: torch.Tensor) -> torch.Tensor:
     config = ModelConfig.model_validate(folder.card.config)
     network = build_network(config.network, config.image, config.ct, global_skip=config.global_skip).eval()
-    network.load_state_dict(load_tensors(folder))
+    fill_network(network, load_tensors(folder), "test")
     with torch.no_grad():
         result: torch.Tensor = network(image)
     return result

@@ -54,14 +54,13 @@ class CompactObjective:
         return {NETWORK: build_unet(self._settings.network)}
 
     def optimisers(self, nets: dict[str, nn.Module]) -> dict[str, tuple[tuple[str, ...], torch.optim.Optimizer]]:
-        """SGD as nnU-Net has it."""
-        optimiser = torch.optim.SGD(
-            nets[NETWORK].parameters(),
-            lr=self._settings.learning_rate,
-            momentum=MOMENTUM,
-            nesterov=True,
-            weight_decay=WEIGHT_DECAY,
-        )
+        """SGD as nnU-Net has it, or AdamW."""
+        weights, rate = nets[NETWORK].parameters(), self._settings.learning_rate
+        optimiser: torch.optim.Optimizer
+        if self._settings.optimiser == "sgd":
+            optimiser = torch.optim.SGD(weights, lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
+        else:
+            optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=WEIGHT_DECAY)
         return {NETWORK: ((NETWORK,), optimiser)}
 
     def losses(self, nets: Networks, batch: Batch) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:

@@ -25,7 +25,7 @@ from synthct.features.nnunet import NnunetBackbone
 from synthct.inference.engine import Engine
 from synthct.inference.finish import AIR_HU
 from synthct.intensity import ZScore
-from synthct.networks.state import own_tensors
+from synthct.networks.state import fill_network, own_tensors
 from synthct.planning.fingerprint import FIXED_BOUNDS
 from synthct.planning.intensities import Intensities
 from synthct.resample import resample_like, resample_to_spacing
@@ -146,7 +146,7 @@ def train_compact(
         resume=resume,
     )
     backbone = NnunetBackbone(settings.network)
-    backbone.stored.load_state_dict(result.best[NETWORK])
+    fill_network(backbone.stored, result.best[NETWORK], str(run_dir))
     if fabric.is_global_zero:
         _save(
             run_dir,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,7 +32,8 @@ class CompactSettings(BaseModel):
         augment: flips, quarter turns, values scaled by 0.9 to 1.1.
         normalisation: of HU; None fits it to the training CTs, clipped to -1024 and 3071.
         loop: length, schedule, precision, averaging.
-        learning_rate: of SGD with Nesterov's momentum 0.99 and weight decay 3e-5.
+        optimiser: sgd (Nesterov, momentum 0.99, as nnU-Net) or adam (AdamW, which a short run is better served by).
+        learning_rate: its first; weight decay is 3e-5.
         validation_cases: ids that are held out.
     """
 
@@ -45,6 +47,7 @@ class CompactSettings(BaseModel):
     augment: bool = True
     normalisation: ZScore | None = None
     loop: LoopSettings = LoopSettings()
+    optimiser: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(default=1e-2, gt=0)
     validation_cases: tuple[str, ...] = ()
 

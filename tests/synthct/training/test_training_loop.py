@@ -196,7 +196,7 @@ def test_a_run_may_start_from_other_weights(tmp_path: Path) -> None:
     assert all(torch.equal(still.best["net"][name], tensor) for name, tensor in first.best["net"].items())
     with pytest.raises(WeightsError, match=r"network 'other'; expected one of net"):
         run(tmp_path / "third", initial={"other": {}})
-    with pytest.raises(WeightsError, match=r"do not fit the network 'net'"):
+    with pytest.raises(WeightsError, match=r"initial weights \(--init\) of the network 'net': holds no 0.bias"):
         run(tmp_path / "third", initial={"net": {"0.weight": torch.ones(1)}})
 
 
