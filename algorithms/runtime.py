@@ -90,6 +90,7 @@ class Runtime:
             "starter": folder.card.starter,
             "trained_on": folder.card.trained_on,
             "extractors": list(folder.card.extractors),
+            "random_features": folder.card.random_features,
         }
         began = time.monotonic()
         prediction = predictor.predict(case, advance=advance)

@@ -104,10 +104,14 @@ class TrainingRun:
         """Start the run's processes; from here on, this code runs in each of them."""
         return self.launcher.fabric(precision)
 
-    def origin(self, used: int, *, random_features: bool = False) -> str:
-        """What model.json says of the data: the user's words or the number of cases used, and whether simulated."""
+    def origin(self, used: int, extractor: FeatureExtractor | None = None) -> str:
+        """What model.json says of the data: the user's words or the number of cases, and what must be told of them."""
         words = self.trained_on or f"{used} case{'' if used == 1 else 's'}"
-        labels = {"simulated": self.simulated, "random feature extractor": random_features}
+        labels = {
+            "simulated": self.simulated,
+            "RANDOM feature extractor": extractor is not None and extractor.random,
+            "starter feature extractor": extractor is not None and extractor.starter,
+        }
         told = ", ".join(label for label, holds in labels.items() if holds)
         return f"{words} ({told})" if told else words
 
@@ -160,13 +164,15 @@ class TrainingRun:
         names: dict[str, Precision] = {"fp32": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
         return names.get(training, "auto")
 
-    def fingerprint(self, config: BaseModel, data: PairedData) -> str:
-        """Hash of what a checkpoint must have in common with the run that takes it up: settings and voxels.
+    def fingerprint(self, config: BaseModel, data: PairedData, extractor: FeatureExtractor | None = None) -> str:
+        """Hash of what a checkpoint must have in common with the run that takes it up: settings, voxels, extractor.
 
         The loop's settings are left out: the checkpoint knows itself which of those may differ.
         """
         cases = [[[case.id, case.digest] for case in part] for part in (data.training, data.validation)]
-        content = [config.model_dump(mode="json", exclude={"loop"}), cases]
+        content: list[Any] = [config.model_dump(mode="json", exclude={"loop"}), cases]
+        if extractor is not None:
+            content.append([extractor.sha256, extractor.random, extractor.layers, repr(extractor.normalisation)])
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(
@@ -181,9 +187,13 @@ class TrainingRun:
     ) -> ModelFolder:
         """Write the model folder, from the first process alone; every process gets it.
 
-        The card names the extractor that the loss compared by, and says so where its weights were random.
+        The card names the extractors that the loss compared by, those of the model it started from included, and says
+        so where the weights of one were random.
         """
-        random_features = extractor is not None and extractor.random
+        before = () if self.init is None else open_model(self.init).members
+        digests = [digest for model in before for digest in model.card.extractors]
+        if extractor is not None:
+            digests += [digest for digest in (extractor.sha256, extractor.origin_sha256) if digest]
         if fabric.is_global_zero:
             save_model(
                 self.run_dir,
@@ -193,9 +203,11 @@ class TrainingRun:
                 tasks=(data.task,),
                 regions=data.regions,
                 starter=self.starter,
-                trained_on=self.origin(len(data.training), random_features=random_features),
+                trained_on=self.origin(len(data.training), extractor),
                 config=config,
-                extractors=() if extractor is None else (extractor.sha256,),
+                extractors=tuple(dict.fromkeys(digests)),
+                random_features=(extractor is not None and extractor.random)
+                or any(model.card.random_features for model in before),
             )
         fabric.barrier()
         return open_model(self.run_dir)

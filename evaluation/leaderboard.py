@@ -57,6 +57,7 @@ class Entry:
     cases: tuple[str, ...]
     simulated: bool
     starter: bool | None
+    random_features: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
     excused: float = 0.0
 
@@ -208,6 +209,7 @@ def _row(entry: Entry, metrics: Sequence[str], rank: int | None, score: float | 
         "cases": len(entry.cases),
         "simulated": entry.simulated,
         "starter": entry.starter,
+        "random_features": entry.random_features,
     }
 
 
@@ -246,6 +248,7 @@ def _read(path: Path, name: str, scores: str) -> Entry:
         cases=cases,
         simulated=bool(content.get("simulated")),
         starter=content.get("starter") if isinstance(content.get("starter"), bool) else None,
+        random_features=content.get("random_features") is True,
     )
 
 

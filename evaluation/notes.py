@@ -36,9 +36,9 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
         `simulated`: any of the data are. `starter`: starter weights were used; None where no manifest tells it of
         these very files. `registration`: of the references onto their images, in words, `unknown` where nobody says.
         `reference`: `ct` or `ct_def`; None where neither a note nor a file name tells. `extractors`: sorted sha256s of
-        the feature extractors that the models were trained with. `dataset`: the note that says simulated, else the
-        first one. `prediction`: the manifest; empty, with a warning, where it cannot be used. All of it is fit for
-        JSON.
+        the feature extractors that the models were trained with; `random_features`: one had random weights.
+        `dataset`: the note that says simulated, else the first one. `prediction`: the manifest; empty, with a warning,
+        where it cannot be used. All of it is fit for JSON.
     """
     found = dict.fromkeys(note for case in cases if (note := find_note(case.ct)) is not None)
     if not found and ground_truth is not None:
@@ -59,6 +59,7 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
         "registration": _in_words(_registration(note) for note in datasets) or UNKNOWN_REGISTRATION,
         "reference": _in_words(_references(datasets, cases)),
         "extractors": _extractors(cards),
+        "random_features": any(card.get("random_features") is True for card in cards),
         "dataset": dataset,
         "prediction": manifest,
     }

@@ -156,6 +156,7 @@ def make_metrics(
         "reference": notes["reference"],
         "simulated": notes["simulated"],
         "starter": notes["starter"],
+        "random_features": notes["random_features"],
         "failures": failures,
         "manifest": {
             "synthct": version("synthct"),

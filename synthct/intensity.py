@@ -75,8 +75,9 @@ class ZScore(BaseModel):
 class CaseZScore(BaseModel):
     """(value - mean) / std of the very volume that is given: for MR, whose unit no two scanners share (ALGORITHMS 1.2).
 
-    Nothing is fitted beforehand and nothing kept, so there is no inverse: this is for a network's input alone, and no
-    `Normalisation`.
+    Mean and std are over the bounding box of the voxels that are not 0, as nnU-Net's are: how much empty margin a
+    registration left must not matter. Nothing is fitted beforehand and nothing kept, so there is no inverse: this is
+    for a network's input alone, and no `Normalisation`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +86,7 @@ class CaseZScore(BaseModel):
 
     def apply(self, values: AnyArray) -> FloatArray:
         """Normalise a whole volume of any shape to float32; a constant or empty one becomes 0."""
-        return fit_z_score(values).apply(values)
+        return fit_z_score(values[_bounding_box(values)]).apply(values)
 
 
 Normalisation = Annotated[LinearScale | ZScore, Field(discriminator="kind")]
@@ -107,6 +108,15 @@ def fit_z_score(values: AnyArray, *, low: float | None = None, high: float | Non
     if np.all(sample == first):  # asked like this, since rounding gives a constant image a tiny deviation
         return ZScore(mean=first, std=1.0, low=low, high=high)
     return ZScore(mean=float(sample.mean()), std=float(sample.std()), low=low, high=high)
+
+
+def _bounding_box(values: AnyArray) -> tuple[slice, ...]:
+    """The smallest box that holds all voxels that are not 0; everything where there is none."""
+    box = []
+    for axis in range(values.ndim):
+        used = np.flatnonzero(values.any(axis=tuple(other for other in range(values.ndim) if other != axis)))
+        box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(None))
+    return tuple(box)
 
 
 def _require_ordered(low: float | None, high: float | None) -> None:

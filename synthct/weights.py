@@ -53,7 +53,9 @@ class ModelCard(BaseModel):
         sha256: of weights.safetensors, in hexadecimal; an ensemble's is that of its members' hexadecimal digests,
             joined in the order of the folds.
         trained_on: in words, for the log and the manifest.
-        extractors: sha256 of each frozen network whose features the training compared (AFP loss).
+        extractors: sha256 of each frozen network whose features the training compared (AFP loss), of stage one too;
+            of a converted one also that of the model it was made of.
+        random_features: the weights of one of these were random: no result of this model is one of the AFP loss.
         config: the algorithm's own settings (network, normalisation, patch).
     """
 
@@ -67,6 +69,7 @@ class ModelCard(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     trained_on: str = ""
     extractors: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    random_features: bool = False
     config: dict[str, Any] = Field(default_factory=dict)
 
     def covers(self, task: Task, region: Region | None) -> bool:
@@ -171,6 +174,7 @@ def _common_card(members: Sequence[ModelFolder]) -> ModelCard:
             "sha256": join_digests([member.card.sha256 for member in members]),
             "trained_on": "; ".join(trained_on),
             "extractors": tuple(extractors),
+            "random_features": any(member.card.random_features for member in members),
         }
     )
 

@@ -33,7 +33,11 @@ def info(
     name: Annotated[str | None, typer.Argument(help="One algorithm, in detail.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the algorithms, their weights and the devices; with NAME, one algorithm's size and patch."""
+    """List the algorithms, their weights and the devices; with NAME, one algorithm's size and patch.
+
+    An algorithm's regions are those that its method was made for. It can be trained for any, and then serves it; each
+    model's own stand beside it.
+    """
     if name is None:
         content: dict[str, Any] = {
             "algorithms": [

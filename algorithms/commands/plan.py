@@ -31,6 +31,10 @@ def plan(
         Literal["residual", "plain", "hybrid"],
         typer.Option(help="Network: nnResU-Net, the standard nnU-Net, or a residual encoder with a plain decoder."),
     ] = "residual",
+    upsampling: Annotated[
+        Literal["trilinear", "transposed"] | None,
+        typer.Option(help="Of the decoder. [default: transposed for plain, as nnU-Net has it; else trilinear]"),
+    ] = None,
     task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
     region: Annotated[list[Region] | None, typer.Option(help="Only this region; may be repeated.")] = None,
     bounds: Annotated[
@@ -55,7 +59,9 @@ def plan(
     with make_progress() as progress:
         bar = progress.add_task("reading", total=len(cases))
         found = fingerprint(cases, advance=lambda: progress.update(bar, advance=1))
-    made = make_plan(found, gpu_memory_gb=gpu_memory, kind=kind, bounds=bounds)
+    if upsampling is None:
+        upsampling = "transposed" if kind == "plain" else "trilinear"
+    made = make_plan(found, gpu_memory_gb=gpu_memory, kind=kind, upsampling=upsampling, bounds=bounds)
     made.write(output)
     _show(_rows(found, made, gpu_memory, bounds))
     tell(f"plan {output}")
@@ -106,7 +112,11 @@ def _rows(found: Fingerprint, made: Plan, gpu_memory: float, bounds: str) -> lis
         ("spacing", f"{_by(made.spacing)} mm", "z, y, x; median of each axis, finer along one that is far coarser"),
         ("patch", _by(made.patch), f"of a median case of {_by(median)}; a multiple of {_by(network.multiple)}"),
         ("batch", str(made.batch), f"{needed / 1e6:.0f} M feature-map voxels a patch; {limit / 1e6:.0f} M fit twice"),
-        ("network", f"{network.kind}, {len(network.features)} stages", f"axes halved {halved} times"),
+        (
+            "network",
+            f"{network.kind}, {len(network.features)} stages",
+            f"axes halved {halved} times; {network.upsampling} up-sampling",
+        ),
         ("CT", _formula(made.ct), f"clip bounds {bounds}; {inside}"),
         ("image", _formula(made.image), of_image),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from synthct.routes import CARD_NAME, member_folders
 if TYPE_CHECKING:
     from synthct.training.folds import Splits
 
-__all__ = ["CHECKPOINT", "CONFIG", "SPLITS", "note_run", "require_room"]
+__all__ = ["CHECKPOINT", "CONFIG", "SPLITS", "note_run", "require_room", "require_unseen"]
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
@@ -61,6 +62,33 @@ def require_room(run_dir: Path, about: About, settings: BaseModel, plan: Splits 
             f"{run_dir / SPLITS}: {trained[0].name} was trained by these folds, --splits names others; expected the "
             "same, or another RUN_DIR"
         )
+
+
+def require_unseen(init: Path, plan: Splits, folds: Sequence[int], cases: Sequence[CaseFiles]) -> None:
+    """Refuse to start a fold from weights that were trained on the cases that it holds out.
+
+    Args:
+        init: model folder to start from: an ensemble, one of its folds, or one model, of whose cases nothing is known.
+        plan: folds of this call.
+        folds: those that it trains.
+        cases: of the data set.
+
+    Raises:
+        UsageError: a held-out case was trained on; the message names it.
+    """
+    known = [files.id for files in cases]
+    for number in folds:
+        own = int(init.name.removeprefix("fold_")) if re.fullmatch("fold_[0-9]+", init.name) else number
+        path = next((folder / SPLITS for folder in (init, init.parent) if (folder / SPLITS).exists()), None)
+        if path is None:
+            return
+        seen, _ = type(plan).read(path).fold(own)
+        leaked = sorted(set(plan.fold(number, known)[1]) & set(seen))
+        if leaked:
+            raise UsageError(
+                f"{path}: fold {own} was trained on {leaked[0]}, which fold {number} of this call holds out; expected "
+                f"the same folds (--splits {path})"
+            )
 
 
 def _result(folder: Path) -> Path | None:

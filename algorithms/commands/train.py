@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room
+from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room, require_unseen
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, say, start_log, tell
 from synthct.dataset import CaseFiles, find_cases, find_note, read_note
@@ -80,6 +80,8 @@ def train(
     _require_used(about, checked, plan=plan_file is not None, extractor=extractor is not None or random_extractor)
     folders, plan = _folders(run_dir, fold, splits, cases)
     require_room(run_dir, about, checked, plan)
+    if init is not None and plan is not None:
+        require_unseen(init, plan, [number for number in folders if number is not None], cases)
     todo = {name: folder for name, folder in folders.items() if not _is_finished(folder, fold, resume=resume)}
     for folder in todo.values():
         _require_fresh(folder, resume=resume, several=len(folders) > 1)

@@ -42,7 +42,7 @@ def import_weights(
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="New model folder.")],
     task: Annotated[Task, typer.Option(help="What the network translates.")],
-    region: Annotated[list[Region], typer.Option(help="Region it was trained for; may be repeated.")],
+    region: Annotated[list[Region], typer.Option(help="Region it was trained for, any; may be repeated.")],
     algorithm: Annotated[str, typer.Option(help="Whose model it becomes.")] = "nnresunet-afp",
     folds: Annotated[str | None, typer.Option(metavar="K,...", help="Folds. [default: every numbered one]")] = None,
     configuration: Annotated[
@@ -55,6 +55,10 @@ def import_weights(
     upsampling: Annotated[
         Literal["trilinear", "transposed"] | None,
         typer.Option(help="Of the decoder. [default: by the tensors' shapes]"),
+    ] = None,
+    orientation: Annotated[
+        Literal["lps", "ras"] | None,
+        typer.Option(help="Of the training arrays. [default: ras for nnU-Net's reorienting reader, else lps]"),
     ] = None,
     trained_on: Annotated[str, typer.Option(help="What the model card says of the data.")] = "",
 ) -> None:
@@ -81,6 +85,7 @@ def import_weights(
         folds=chosen,
         configuration=configuration,
         upsampling=upsampling,
+        orientation=orientation,
         trained_on=trained_on,
     )
     count = f"{len(models)} folds, " if len(models) > 1 else ""

@@ -22,6 +22,7 @@ from synthct.nnunet.architecture import Upsampling
 from synthct.nnunet.configuration import Configuration
 from synthct.nnunet.model import NnunetModel, read_nnunet_model
 from synthct.nnunet.model_files import JSON_LIMIT, ModelFiles, find_folds, find_model_files
+from synthct.nnunet.orientation import Orientation, flips_of
 from synthct.weights import ModelFolder, save_model
 
 __all__ = ["import_nnunet"]
@@ -43,6 +44,7 @@ def import_nnunet(
     folds: tuple[str, ...] | None = None,
     configuration: str | None = None,
     upsampling: Upsampling | None = None,
+    orientation: Orientation | None = None,
     trained_on: str = "",
 ) -> tuple[ModelFolder, ...]:
     """Write a model folder, or fold_K folders inside it where there are several folds.
@@ -59,6 +61,7 @@ def import_nnunet(
         folds: their numbers, or `all` alone; None takes every numbered fold, or fold_all where there is none.
         configuration: of plans.json; None takes the checkpoint's.
         upsampling: of the decoder; None tells it from the tensors' shapes.
+        orientation: of the training arrays; None takes ras for nnU-Net's reorienting reader, else lps.
         trained_on: data, in words.
 
     Returns:
@@ -84,7 +87,7 @@ def import_nnunet(
                 f"{model.files.plans_path}: does not say how the CTs were normalised (its statistics are those of the "
                 f"input); expected {OPTIONS}, or {STATISTICS_NAME} beside it"
             )
-        config = _config(model, statistics)
+        config = _config(model, statistics, orientation)
         names = {"fold": model.files.checkpoint.parent.name, "set": model.files.plans.get("dataset_name", "no name")}
         origin = f"imported from nnU-Net model {names['set']}, {model.trainer}, {model.configuration.name}"
         models.append(
@@ -127,7 +130,7 @@ def _read(source: Path, fold: str, configuration: str | None, upsampling: Upsamp
     return model
 
 
-def _config(model: NnunetModel, ct: ZScore) -> ModelConfig:
+def _config(model: NnunetModel, ct: ZScore, orientation: Orientation | None) -> ModelConfig:
     configuration = model.configuration
     try:
         return ModelConfig(
@@ -136,6 +139,7 @@ def _config(model: NnunetModel, ct: ZScore) -> ModelConfig:
             spacing=configuration.spacing,
             image=_image_normalisation(configuration),
             ct=ct,
+            flips=flips_of(model.files, orientation),
         )
     except ValidationError as error:
         raise WeightsError(f"{configuration.where}: {configuration.name}: {error.errors()[0]['msg']}") from error
@@ -152,7 +156,7 @@ def _image_normalisation(configuration: Configuration) -> ZScore | CaseZScore:
     if configuration.masks_normalisation:
         warnings.warn(
             f"{configuration.where}: nnU-Net took mean and deviation inside a mask (use_mask_for_norm); here they are "
-            "those of the whole image, and the sCT may differ",
+            "those of the box of its non-zero voxels, and the sCT may differ",
             stacklevel=2,
         )
     return CaseZScore()

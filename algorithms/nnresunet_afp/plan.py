@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,10 +21,15 @@ def describe(settings: dict[str, Any]) -> tuple[int, tuple[int, int, int] | None
     config = RecipeConfig.model_validate(settings)
     planner = config.planner
     told = config.plan or planner
-    network, patch = told.network or _usual_network(planner), told.patch
+    return _parameters(told.network or _usual_network(planner)), told.patch
+
+
+@cache
+def _parameters(network: UNetPlan) -> int:
+    """Number of parameters; many presets share a network."""
     with torch.device("meta"):
         built = build_unet(network)
-    return sum(parameter.numel() for parameter in built.parameters()), patch
+    return sum(parameter.numel() for parameter in built.parameters())
 
 
 def _usual_network(planner: PlannerSettings) -> UNetPlan:

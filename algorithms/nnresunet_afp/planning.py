@@ -13,7 +13,7 @@ from algorithms.nnresunet_afp.settings import PlannerSettings, RecipeConfig
 from algorithms.training import TrainingRun
 from synthct.dataset import CaseFiles
 from synthct.errors import UsageError
-from synthct.planning.fingerprint import fingerprint
+from synthct.planning.fingerprint import FIXED_BOUNDS, fingerprint
 from synthct.planning.plan import Plan, make_plan
 from synthct.weights import open_model
 
@@ -33,8 +33,8 @@ def find_plan(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Plan:
     one made from all cases of the run, those that a fold holds out included, so that folds can be joined.
 
     Raises:
-        UsageError: the plan given is not that of the model to start from, or of the run that is resumed; or only one of
-            model and settings has the global skip.
+        UsageError: the plan given is not that of the model to start from, or of the run that is resumed; only one of
+            model and settings has the global skip; or the model sees its images turned round.
         InputError: a case cannot be read.
         WeightsError: --init holds no model of this algorithm.
     """
@@ -43,6 +43,8 @@ def find_plan(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Plan:
         return _own_plan(path, run)
     given = Plan.read(run.plan) if run.plan is not None else config.plan
     plan = given
+    if run.plan is not None and given is not None and fabric.is_global_zero:
+        _tell_differences(given, config, run.plan)
     if run.init is not None:
         _require_same_skip(run.init, config)
         plan = plan_of_model(run.init)
@@ -83,10 +85,14 @@ def plan_of_model(folder: Path) -> Plan:
     """Return the plan that a model was trained by, as its folder tells it.
 
     Raises:
+        UsageError: the model sees its images turned round (an import): training would not turn them.
         WeightsError: the folder holds no model of this algorithm.
     """
     model = open_model(folder, algorithm=ABOUT.name)
     config = read_config(model)
+    if config.flips:
+        axes = " and ".join(config.flips)
+        raise UsageError(f"--init {folder}: sees its images turned round in {axes}; expected a model without flips")
     beside = (model.members[0].path / PLAN_NAME, folder / PLAN_NAME)
     batch = next((Plan.read(path).batch for path in beside if path.exists()), MODEL_BATCH)
     return Plan(
@@ -98,6 +104,19 @@ def plan_of_model(folder: Path) -> Plan:
         ct=config.ct,
         note=f"of the model {model.card.sha256[:12]}",
     )
+
+
+def _tell_differences(given: Plan, config: RecipeConfig, path: Path) -> None:
+    """Say where the plan is not what the settings would have planned: it goes before them."""
+    told = config.planner if config.planner.network is None else config.planner.network
+    for name in ("kind", "upsampling"):
+        if name in told.model_fields_set and getattr(told, name) != getattr(given.network, name):
+            log.warning(
+                "%s: network %s is %s, the settings' planner has %s; the plan is used",
+                *(path, name, getattr(given.network, name), getattr(told, name)),
+            )
+    if config.planner.bounds == "percentile" and (given.ct.low, given.ct.high) == FIXED_BOUNDS:
+        log.warning("%s: clips the CT to fixed bounds, the settings' planner at percentiles; the plan is used", path)
 
 
 def _require_same_skip(init: Path, config: RecipeConfig) -> None:

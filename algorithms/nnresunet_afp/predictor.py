@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
@@ -17,7 +18,7 @@ from synthct.inference.engine import Engine
 from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
-from synthct.networks.state import fill_network
+from synthct.networks.state import fill_network, require_fit
 from synthct.networks.unet import UNetPlan
 from synthct.resample import resample_like, resample_to_spacing
 from synthct.weights import ModelFolder, load_tensors
@@ -25,6 +26,9 @@ from synthct.weights import ModelFolder, load_tensors
 __all__ = ["AfpPredictor", "ModelConfig", "load", "read_config"]
 
 Millimetres = Annotated[float, Field(gt=0)]
+Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, ...] = ("z", "y", "x")
+Voxel = TypeVar("Voxel", bound=np.generic)
 
 
 class ModelConfig(BaseModel):
@@ -37,6 +41,8 @@ class ModelConfig(BaseModel):
         image: normalisation of MR (by case) or CBCT (of the data set).
         ct: normalisation of the CT, whose inverse gives HU.
         global_skip: the image is added to the output, both in HU.
+        flips: axes that the network sees turned round, and whose result is turned back: of networks whose training
+            images were oriented otherwise. What is trained here has none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,12 +53,15 @@ class ModelConfig(BaseModel):
     image: ZScore | CaseZScore = Field(discriminator="kind")
     ct: ZScore
     global_skip: bool = False
+    flips: tuple[Axis, ...] = ()
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelConfig:
         self.network.require_multiple(self.sweep.patch)
         if self.global_skip and not isinstance(self.image, ZScore):
             raise ValueError("global_skip needs an image in HU; expected image of kind z-score")
+        if len(set(self.flips)) != len(self.flips):
+            raise ValueError(f"flips are {', '.join(self.flips)}; expected each axis once")
         return self
 
     @property
@@ -75,27 +84,34 @@ class AfpPredictor:
         An image whose spacing is the plan's is not resampled: its sCT's voxels are the network's own.
         """
         config = self._config
-        image = resample_to_spacing(case.image, config.spacing, order=3)
+        image = resample_to_spacing(case.image, config.spacing, order=3, separate_axis=True)
         mask = resample_like(case.mask, image.geometry, order=0)
-        values = config.image.apply(image.voxels)
+        values = self._turned(config.image.apply(image.voxels))
         swept = self._engine.sweep(
             self._networks,
             values,
             config.sweep,
-            wanted=mask.voxels > 0,
+            wanted=self._turned(mask.voxels > 0),
             # beyond the edge there is air; in MR and CBCT it is the darkest there is
             fill=float(values.min()),
             air=config.air,
             advance=advance,
         )
-        hu = resample_like(image.with_voxels(config.ct.invert(swept.values)), case.image.geometry)
+        values = self._turned(config.ct.invert(swept.values))
+        hu = resample_like(image.with_voxels(values), case.image.geometry)
         sct = case.image.with_voxels(finish_hu(hu.voxels, case.mask.voxels))
         spread = None
         if swept.spread is not None:
-            deviation = resample_like(image.with_voxels(swept.spread * np.float32(config.ct.std)), case.image.geometry)
+            values = self._turned(swept.spread * np.float32(config.ct.std))
+            deviation = resample_like(image.with_voxels(values), case.image.geometry)
             spread = case.image.with_voxels(finish_spread(deviation.voxels, case.mask.voxels))
         notes = {"resampled": image is not case.image, "sweep": swept.notes}
         return Prediction(sct, spread, notes=notes)
+
+    def _turned(self, voxels: npt.NDArray[Voxel]) -> npt.NDArray[Voxel]:
+        """Turn a volume round as the network sees it, or back."""
+        flips = self._config.flips
+        return np.ascontiguousarray(np.flip(voxels, tuple(AXES.index(axis) for axis in flips))) if flips else voxels
 
 
 def load(model: ModelFolder, engine: Engine) -> AfpPredictor:
@@ -105,10 +121,16 @@ def load(model: ModelFolder, engine: Engine) -> AfpPredictor:
         WeightsError: the folder's settings or tensors do not fit the network.
     """
     config = read_config(model)
+
+    def build() -> nn.Module:
+        return build_network(config.network, config.image, config.ct, global_skip=config.global_skip)
+
     networks = []
     for member in model.members:
-        network = build_network(config.network, config.image, config.ct, global_skip=config.global_skip)
-        fill_network(network, load_tensors(member), str(member.weights))
+        tensors = load_tensors(member)
+        require_fit(build, tensors, str(member.weights))
+        network = build()
+        fill_network(network, tensors, str(member.weights))
         networks.append(network)
     return AfpPredictor(networks, config, engine)
 

@@ -26,7 +26,7 @@ from synthct.intensity import ZScore
 from synthct.planning.plan import Plan
 from synthct.resample import resample_like, resample_to_spacing
 from synthct.training.loop import fit
-from synthct.training.patches import Fill, PairedSampler
+from synthct.training.patches import GAIN, Fill, PairedSampler
 from synthct.training.source import PatchSource
 from synthct.training.validation import SweptValidation
 from synthct.weights import ModelFolder
@@ -34,6 +34,9 @@ from synthct.weights import ModelFolder
 __all__ = ["SETTINGS", "train"]
 
 SETTINGS = RecipeConfig
+
+SPACING_RATIO = 1.25
+"""Ratio of spacings, plan to extractor, from which a warning is given (inference)."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ def train(run: TrainingRun) -> ModelFolder:
     fabric = run.fabric(config.loop.precision)
     extractor = _extractor(run, config, fabric)
     plan = find_plan(run, config, fabric)
+    if fabric.is_global_zero:
+        _compare_spacings(extractor, plan)
     if config.global_skip and not isinstance(plan.image, ZScore):
         raise UsageError("setting 'global_skip' needs an image in HU; expected a plan with image of kind z-score")
     model = ModelConfig(
@@ -74,13 +79,20 @@ def train(run: TrainingRun) -> ModelFolder:
         before=lambda case: _resampled(case, plan),
     )
     fill = Fill(image=_darkest(data), reference=model.air)
+    # values in HU are to be trusted
+    sampling = config.sampling(plan.patch, gain=0.0 if isinstance(plan.image, ZScore) else GAIN)
     judge = None
     if extractor is not None:
         judge = FeatureJudge(extractor, config, plan, fabric).judge
     result = fit(
         AfpObjective(config, plan, extractor, fabric),
         PatchSource(
-            PairedSampler(data.training, config.sampling(plan.patch), fill, config.loop.seed),
+            PairedSampler(
+                data.training,
+                sampling,
+                fill,
+                config.loop.seed,
+            ),
             batch=plan.batch,
             workers=run.workers,
         ),
@@ -97,7 +109,7 @@ def train(run: TrainingRun) -> ModelFolder:
         run.run_dir,
         fabric,
         progress=run.progress,
-        fingerprint=run.fingerprint(config.model_copy(update={"plan": plan}), data),
+        fingerprint=run.fingerprint(config.model_copy(update={"plan": plan}), data, extractor),
         resume=run.resume,
         initial=initial,
     )
@@ -118,16 +130,32 @@ def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> Featur
             raise UsageError("--extractor is given, but setting 'afp_weight' is 0; expected a preset such as l1-afp")
         return None
     extractor = run.feature_extractor()
-    if extractor.random and fabric.is_global_zero:
-        log.warning("the feature extractor's weights are RANDOM: this shows the software, not the loss")
     if fabric.is_global_zero:
         log.info("features of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
+        if extractor.random:
+            log.warning("the feature extractor's weights are RANDOM: this shows the software, not the loss")
+        if extractor.starter:
+            log.warning("the feature extractor is a STARTER: its card says how little it knows")
+        if run.init is None and not run.resume and config.l1_weight > 0:
+            log.warning("no --init: features from scratch; paper 002 has them fine-tune a run of preset l1")
     return extractor.to(fabric.device)
+
+
+def _compare_spacings(extractor: FeatureExtractor | None, plan: Plan) -> None:
+    """Warn where the extractor was trained on another spacing: it is handed patches as they are."""
+    if extractor is None or extractor.spacing is None:
+        return
+    ratios = [ours / theirs for ours, theirs in zip(plan.spacing, extractor.spacing, strict=True)]
+    if any(max(ratio, 1 / ratio) > SPACING_RATIO for ratio in ratios):
+        log.warning(
+            "the extractor was trained at %s mm (z, y, x), the plan has %s mm: it sees anatomy at another scale",
+            *(" x ".join(f"{edge:g}" for edge in spacing) for spacing in (extractor.spacing, plan.spacing)),
+        )
 
 
 def _resampled(case: Case, plan: Plan) -> Case:
     """The case on the plan's spacing; the very same where it is on it already."""
-    image = resample_to_spacing(case.image, plan.spacing, order=3)
+    image = resample_to_spacing(case.image, plan.spacing, order=3, separate_axis=True)
     # onto the image's grid, so that no rounding can part them
     mask = resample_like(case.mask, image.geometry, order=0)
     reference = None if case.reference is None else resample_like(case.reference, image.geometry, order=3)

@@ -117,14 +117,15 @@ class RecipeConfig(BaseModel):
             raise ValueError("l1_weight and afp_weight are both 0; expected one above it")
         return self
 
-    def sampling(self, patch: Triple) -> SamplingSettings:
-        """How patches are drawn."""
+    def sampling(self, patch: Triple, gain: float) -> SamplingSettings:
+        """How patches are drawn; `gain` is the augmentation's, where there is one."""
         return SamplingSettings(
             patch=patch,
             foreground=self.foreground,
             augment=self.augment,
             weighting=self.weighting,
             mask_loss=self.mask_loss,
+            gain=gain,
         )
 
     def sweep(self, patch: Triple, *, validation: bool = False) -> SweepSettings:

@@ -53,13 +53,13 @@ def _show(rows: list[dict[str, Any]], rule: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    hidden = {"simulated", "starter"}
+    hidden = {"simulated", "starter", "random_features"}
     columns = [key for key in rows[0] if key not in hidden]
     table = Table(title=f"Ranking ({rule})")
     for column in columns:
         table.add_column(column, justify="left" if column == "entry" else "right", no_wrap=True)
     for row in rows:
-        marks = [mark for mark in ("starter", "simulated") if row.get(mark)]
+        marks = [mark.replace("_", " ") for mark in ("starter", "simulated", "random_features") if row.get(mark)]
         if row.get("starter") is None:
             marks.append("weights unknown")
         shown = {**row, "entry": f"{row['entry']} ({', '.join(marks)})" if marks else row["entry"]}

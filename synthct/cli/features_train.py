@@ -9,11 +9,11 @@ import typer
 
 from synthct.cli.console import make_progress, start_log, tell
 from synthct.errors import UsageError
-from synthct.files import prepare_output_folder
+from synthct.files import prepare_output_folder, write_text
 
 __all__ = ["train_extractor"]
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, SETTINGS = "checkpoint.pt", "config.yaml"
 
 
 def train_extractor(
@@ -37,6 +37,7 @@ def train_extractor(
     """Train the compact seven-class extractor of the AFP loss on CTs with TotalSegmentator's labels.
 
     Labels (synthct segmenter fill makes them) are grouped into organs, cardiac, muscles, bones, ribs and vertebrae.
+    RUN_DIR/config.yaml keeps the settings; --resume goes by them.
     """
     if resume and not (run_dir / CHECKPOINT).exists():
         raise UsageError(f"{run_dir / CHECKPOINT}: no such file; expected a checkpoint to --resume from")
@@ -44,10 +45,12 @@ def train_extractor(
         raise UsageError(f"{run_dir / CHECKPOINT}: a run lies there already; expected --resume or another RUN_DIR")
     from synthct.features.compact.labels import TISSUE_GROUPS, TOTAL_GROUPS
     from synthct.features.compact.recipe import find_labelled_cases, train_compact
-    from synthct.features.compact.settings import read_settings
+    from synthct.features.compact.settings import read_settings, write_settings
     from synthct.training.launch import make_fabric
     from synthct.training.processes import naming_lost_processes
 
+    if resume and config is None and (run_dir / SETTINGS).exists():
+        config = run_dir / SETTINGS  # the run's own, not the published ones
     settings = read_settings(config)
     cases = find_labelled_cases(data, TISSUE_GROUPS if tissue else TOTAL_GROUPS)
     known = {case.files.id for case in cases}
@@ -59,6 +62,8 @@ def train_extractor(
     prepare_output_folder(run_dir)
     start_log()
     fabric = make_fabric(device, devices, settings.loop.precision)
+    if fabric.is_global_zero:
+        write_text(run_dir / SETTINGS, write_settings(settings))
     with make_progress() as progress, naming_lost_processes():
         card = train_compact(
             cases,

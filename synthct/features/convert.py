@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from synthct.errors import UsageError, WeightsError
 from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
 from synthct.features.folder import ExtractorCard, save_extractor
-from synthct.features.interface import Axis, Backbone, FeatureExtractor
+from synthct.features.interface import Backbone, FeatureExtractor
 from synthct.features.normalisation import VolumeZScore
 from synthct.intensity import LinearScale, ZScore
 from synthct.networks.state import fill_network, own_tensors
 from synthct.nnunet.checkpoint import load_restricted
 from synthct.nnunet.model import NnunetModel, read_nnunet_model
 from synthct.nnunet.model_files import find_model_files, model_labels
+from synthct.nnunet.orientation import FLIPS, Orientation, flips_of
 from synthct.nnunet.state import checkpoint_tensors
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Orientation", "convert_nnunet", "convert_tensors"]
 
-Orientation = Literal["lps", "ras"]
-"""Which way the axes x and y run in the arrays that a network was trained on; SynthRAD's files are lps."""
-FLIPS: dict[Orientation, tuple[Axis, ...]] = {"lps": (), "ras": ("y", "x")}
-REORIENTING_READER = "NibabelIOWithReorient"
 HEADS = ("conv_seg.", "fc.")
 """Parts of MedicalNet's published networks that give no map."""
 
@@ -78,14 +75,13 @@ def convert_nnunet(
     network = model.plan.model_dump(mode="json")
     backbone = build_backbone("nnunet", read_settings("nnunet", network))
     fill_network(backbone.stored, model.tensors, files.checkpoint_path)
-    if orientation is None:
-        orientation = "ras" if files.plans.get("image_reader_writer") == REORIENTING_READER else "lps"
     card = {
         "kind": "nnunet",
         "network": network,
         "spacing": model.configuration.spacing,
         "labels": _labels(model),
-        "flips": FLIPS[orientation],
+        "flips": flips_of(files, orientation),
+        "origin_sha256": files.sha256,
         "source": f"nnU-Net v2 model {files.plans.get('dataset_name', 'without a name')}, {model.trainer}, "
         f"{model.configuration.name}, {files.checkpoint.parent.name} (sha256 {files.sha256[:12]})",
         "trained_on": trained_on,

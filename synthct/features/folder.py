@@ -15,7 +15,7 @@ from synthct.features.interface import Axis, FeatureExtractor
 from synthct.features.normalisation import ExtractorNormalisation, VolumeZScore
 from synthct.files import staged_file, write_text
 from synthct.intensity import LinearScale, ZScore
-from synthct.networks.state import fill_network, own_tensors
+from synthct.networks.state import fill_network, own_tensors, require_fit
 from synthct.routes import read_model_json
 from synthct.weights import file_sha256
 
@@ -35,6 +35,7 @@ __all__ = [
 STARTER = "starter"
 """What a user types for the starter extractor that comes with SynthCT."""
 CARD_NAME, WEIGHTS_NAME = "extractor.json", "weights.safetensors"
+_SHA256 = r"^[0-9a-f]{64}$"
 
 
 class ExtractorCard(BaseModel):
@@ -49,6 +50,8 @@ class ExtractorCard(BaseModel):
         labels: name of each label that it was trained to find.
         flips: axes turned round on the way in; nnU-Net's reorienting readers store the body the other way in y and x.
         source: where the weights come from, in words.
+        origin_sha256: of the nnU-Net that they were converted from (`ModelFiles.sha256`), by which it is known as a
+            judge; None for weights of other origin.
         trained_on: data, in words.
         random: True for weights that nobody trained.
         starter: True for weights that only show that the software works.
@@ -66,15 +69,21 @@ class ExtractorCard(BaseModel):
     labels: dict[int, str] = Field(default_factory=dict)
     flips: tuple[Axis, ...] = ()
     source: str = ""
+    origin_sha256: str | None = Field(default=None, pattern=_SHA256)
     trained_on: str = ""
     random: bool = False
     starter: bool = False
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=_SHA256)
 
 
 def extractor_folder(named: Path) -> Path:
-    """Return where an extractor lies: the folder named, or for the word `starter` the one that comes with SynthCT."""
-    return Path(__file__).parent / STARTER if str(named) == STARTER else named
+    """Return where an extractor lies: the folder named, or for the word `starter` the one that comes with SynthCT.
+
+    An extractor folder of the user's that bears that very name goes first: `./starter` cannot be told from the word.
+    """
+    if str(named) != STARTER or (named / CARD_NAME).is_file():
+        return named
+    return Path(__file__).parent / STARTER
 
 
 def open_extractor(path: Path, *, layers: Sequence[str] | None = None) -> FeatureExtractor:
@@ -94,7 +103,9 @@ def open_extractor(path: Path, *, layers: Sequence[str] | None = None) -> Featur
     card = read_extractor_card(path)
     tensors = _read_tensors(path / WEIGHTS_NAME, card.sha256)
     try:
-        backbone = build_backbone(card.kind, read_settings(card.kind, card.network))
+        settings = read_settings(card.kind, card.network)
+        require_fit(lambda: build_backbone(card.kind, settings).stored, tensors, str(path / WEIGHTS_NAME))
+        backbone = build_backbone(card.kind, settings)
         # The card's layers are proved even where others are asked for: whose fault an unknown name is decides the code.
         extractor = _make(backbone, card, f"{card.kind} {path.name}", card.layers)
     except UsageError as error:
@@ -184,6 +195,7 @@ def _make(backbone: Any, card: ExtractorCard, name: str, layers: Sequence[str]) 
         spacing=card.spacing,
         labels=card.labels,
         flips=card.flips,
+        origin_sha256=card.origin_sha256,
     )
 
 

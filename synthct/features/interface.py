@@ -63,6 +63,7 @@ class FeatureExtractor(nn.Module):
         spacing: distance of voxel centres in mm (z, y, x) that it was trained at, or None.
         labels: name of each label that it was trained to find.
         flips: axes that are turned round on the way in, for networks whose training images were oriented otherwise.
+        origin_sha256: of the nnU-Net that the weights were converted from, as the same network has it as a judge.
 
     Raises:
         UsageError: a layer that the backbone has not, one that is named twice, or none.
@@ -81,6 +82,7 @@ class FeatureExtractor(nn.Module):
         spacing: tuple[float, float, float] | None = None,
         labels: Mapping[int, str] | None = None,
         flips: Sequence[Axis] = (),
+        origin_sha256: str | None = None,
     ) -> None:
         super().__init__()
         self.layers = backbone.default_layers if layers is None else tuple(layers)
@@ -89,6 +91,7 @@ class FeatureExtractor(nn.Module):
         self.normalisation = normalisation
         self.name = name
         self.sha256 = sha256
+        self.origin_sha256 = origin_sha256
         self.random = random
         self.starter = starter
         self.spacing = spacing

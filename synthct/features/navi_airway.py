@@ -9,6 +9,7 @@ network's parameter names were not at hand: weights are read by our names, and o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +22,8 @@ __all__ = ["NAVI_AIRWAY_NORMALISATION", "NaviAirwayBackbone", "NaviAirwaySetting
 
 NAVI_AIRWAY_NORMALISATION = LinearScale(low=-1000, high=600, offset=-1000, scale=1600)
 """[-1000, 600] HU to [0, 1]; inferred: a lung window that keeps the airway wall."""
+
+_Width = Annotated[int, Field(gt=0, le=4096)]
 
 
 class NaviAirwaySettings(BaseModel):
@@ -35,15 +38,15 @@ class NaviAirwaySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: tuple[int, ...] = Field(default=(32, 64, 128, 256), min_length=2)
+    features: tuple[_Width, ...] = Field(default=(32, 64, 128, 256), min_length=2, max_length=8)
     groups: int = Field(default=8, gt=0)
-    dilation: int = Field(default=4, gt=0)
+    dilation: int = Field(default=4, gt=0, le=64)
     squeeze: int = Field(default=4, gt=0)
 
     @model_validator(mode="after")
     def _require_divisible_widths(self) -> NaviAirwaySettings:
         for width in self.features:
-            if width <= 0 or width % self.groups:
+            if width % self.groups:
                 raise ValueError(f"features {width} is no multiple of {self.groups} groups")
         return self
 

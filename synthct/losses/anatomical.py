@@ -11,6 +11,8 @@ from torch import Tensor
 __all__ = ["AnatomicalFeatureLoss", "Features", "Reduction", "feature_distance"]
 
 Reduction = Literal["sum", "mean"]
+LEAST_SHARE = 0.01
+"""Of a patch; below it features at the mask's edge would weigh as much as a whole body."""
 
 
 class Features(Protocol):
@@ -50,7 +52,11 @@ class AnatomicalFeatureLoss:
         self._reduction = reduction
 
     def __call__(self, prediction: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
-        """Return the loss, a scalar.
+        """Return the layers' mean differences, divided by the share of the patch that counts; a scalar.
+
+        Beyond the mask there is no difference, so the mean over a patch that holds a sliver of body is small, where
+        L1's mean inside the mask is not. Divided by the share, both are means over what counts, and 5 : 1 means the
+        same in every patch, as it does in the authors' code, whose masks are all ones.
 
         Args:
             prediction: sCT in HU, (batch, 1, z, y, x).
@@ -61,7 +67,8 @@ class AnatomicalFeatureLoss:
         shown = prediction * weight + reference * (1 - weight)
         with torch.no_grad():
             wanted = self._extractor(reference)
-        return feature_distance(self._extractor(shown), wanted, self._reduction)
+        share = weight.mean().clamp_min(LEAST_SHARE)
+        return feature_distance(self._extractor(shown), wanted, self._reduction) / share
 
 
 def _pairs(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ A network of dynamic-network-architectures lists its weights several times: `all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from synthct.errors import WeightsError
@@ -14,7 +14,7 @@ from synthct.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["fill_network", "own_tensors"]
+__all__ = ["fill_network", "own_tensors", "require_fit"]
 
 
 def own_tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -39,6 +39,33 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     """
     import torch
 
+    _require_own(network, tensors, where)
+    with torch.no_grad():
+        for name, target in own_tensors(network).items():
+            target.copy_(tensors[name])
+
+
+def require_fit(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors that are not a network's, before the network takes any memory.
+
+    A file may declare a network of any size. Here it is built without memory (torch's meta device) and compared.
+
+    Args:
+        build: makes the network.
+        tensors: as for `fill_network`.
+        where: the file, for messages.
+
+    Raises:
+        WeightsError: as for `fill_network`.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    _require_own(network, tensors, where)
+
+
+def _require_own(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     wanted = own_tensors(network)
     names = network.state_dict().keys()
     missing = [name for name in wanted if name not in tensors]
@@ -47,11 +74,9 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     foreign = [name for name in tensors if name not in names]
     if foreign:
         raise WeightsError(f"{where}: holds {foreign[0]} ({len(foreign)} such), which this network has not")
-    with torch.no_grad():
-        for name, target in wanted.items():
-            given = tensors[name]
-            if given.shape != target.shape:
-                raise WeightsError(
-                    f"{where}: {name} has shape {tuple(given.shape)}; expected {tuple(target.shape)} for this network"
-                )
-            target.copy_(given)
+    for name, target in wanted.items():
+        given = tensors[name]
+        if given.shape != target.shape:
+            raise WeightsError(
+                f"{where}: {name} has shape {tuple(given.shape)}; expected {tuple(target.shape)} for this network"
+            )

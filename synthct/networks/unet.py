@@ -12,14 +12,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-__all__ = ["TrilinearUpsampling", "UNetPlan", "build_unet"]
+__all__ = ["LastConvolution", "TrilinearUpsampling", "UNetPlan", "build_unet"]
 
 NEGATIVE_SLOPE = 0.01
 NORM_EPSILON = 1e-5
 
-_Positive = Annotated[int, Field(gt=0)]
-Triple = tuple[_Positive, _Positive, _Positive]
-Counts = _Positive | tuple[_Positive, ...]
+_Positive = Annotated[int, Field(gt=0, le=4096)]
+_Edge = Annotated[int, Field(gt=0, le=16)]
+Triple = tuple[_Edge, _Edge, _Edge]
+Counts = _Edge | tuple[_Edge, ...]
 
 
 class UNetPlan(BaseModel):
@@ -34,7 +35,7 @@ class UNetPlan(BaseModel):
             decoder), which the paper's words allow too.
         features: channels of each stage.
         kernels: kernel of each stage, odd numbers.
-        strides: stride into each stage; the first is 1 nearly always.
+        strides: stride into each stage; the first is 1.
         encoder_blocks: convolutions (plain) or blocks (residual) in each encoder stage.
         decoder_blocks: the same in each decoder stage, one entry less.
         upsampling: trilinear (trilinear interpolation, then a convolution of 3: no checkerboard) or transposed.
@@ -45,7 +46,7 @@ class UNetPlan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["plain", "residual", "hybrid"] = "residual"
-    features: tuple[_Positive, ...] = (32, 64, 128, 256, 320, 320)
+    features: Annotated[tuple[_Positive, ...], Field(max_length=16)] = (32, 64, 128, 256, 320, 320)
     kernels: tuple[Triple, ...] = ((1, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3))
     strides: tuple[Triple, ...] = ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 2, 2))
     encoder_blocks: Counts = 2
@@ -64,6 +65,10 @@ class UNetPlan(BaseModel):
         for name, wanted in (("encoder_blocks", stages), ("decoder_blocks", stages - 1)):
             if not isinstance(getattr(self, name), int):
                 _require_length(name, getattr(self, name), wanted)
+        if self.strides[0] != (1, 1, 1):
+            raise ValueError(
+                f"the first stride is {self.strides[0]}; expected (1, 1, 1): the result lies on the input's grid"
+            )
         for kernel in self.kernels:
             if any(edge % 2 == 0 for edge in kernel):
                 raise ValueError(f"kernel {kernel} is even along an axis; expected odd numbers")
@@ -108,6 +113,14 @@ class TrilinearUpsampling(nn.Module):
         return result
 
 
+class LastConvolution(nn.Conv3d):
+    """The last layer, in float32 also under autocast: bf16 would round an sCT to several HU in bone."""
+
+    def forward(self, image: Tensor) -> Tensor:  # noqa: D102
+        with torch.autocast(image.device.type, enabled=False):
+            return super().forward(image.to(self.weight.dtype))
+
+
 def build_unet(plan: UNetPlan) -> nn.Module:
     """Build a plan's network: (batch, input_channels, z, y, x) -> (batch, output_channels, z, y, x).
 
@@ -140,6 +153,9 @@ def build_unet(plan: UNetPlan) -> nn.Module:
         ups = network.decoder.transpconvs
         for number, (below, above) in enumerate(zip(plan.features[:0:-1], plan.features[-2::-1], strict=True)):
             ups[number] = TrilinearUpsampling(below, above, plan.strides[-1 - number])
+    last = network.decoder.seg_layers
+    for number, layer in enumerate(last):
+        last[number] = LastConvolution(layer.in_channels, layer.out_channels, kernel_size=1)
     with torch.no_grad():
         network.apply(network.initialize)
     built: nn.Module = network

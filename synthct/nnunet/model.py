@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synthct.errors import UsageError, WeightsError
-from synthct.networks.unet import UNetPlan
+from synthct.networks.state import require_fit
+from synthct.networks.unet import UNetPlan, build_unet
 from synthct.nnunet.architecture import Upsampling, read_unet_plan
 from synthct.nnunet.checkpoint import load_checkpoint
 from synthct.nnunet.configuration import Configuration, open_configuration
@@ -66,6 +67,7 @@ def read_nnunet_model(
     if found == "trilinear":
         plan = plan.model_copy(update={"upsampling": "trilinear"})
         tensors = rename_upsampling(tensors)
+    require_fit(lambda: build_unet(plan), tensors, where)
     trainer = checkpoint.get("trainer_name")
     return NnunetModel(files, chosen, plan, tensors, trainer if isinstance(trainer, str) else "unknown trainer")
 

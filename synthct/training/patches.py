@@ -13,7 +13,7 @@ from synthct.errors import InputError
 from synthct.training.cache import CachedCase
 from synthct.training.folds import patient_of
 
-__all__ = ["Fill", "PairedSampler", "Patch", "PatchSampler", "SamplingSettings", "Triple", "UnpairedSampler"]
+__all__ = ["GAIN", "Fill", "PairedSampler", "Patch", "PatchSampler", "SamplingSettings", "Triple", "UnpairedSampler"]
 
 FloatArray = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[np.generic]
@@ -21,7 +21,7 @@ AnyArray = npt.NDArray[np.generic]
 _Edge = Annotated[int, Field(gt=0)]
 Triple = tuple[_Edge, _Edge, _Edge]
 
-_GAIN = 0.1
+GAIN = 0.1
 """Largest relative change of the image's values under augmentation (paper 003's sampler)."""
 
 
@@ -32,7 +32,8 @@ class SamplingSettings(BaseModel):
         patch: shape (z, y, x) in voxels.
         foreground: share of patches that are centred on a voxel of the mask; 0.33 is nnU-Net's figure.
         augment: flip along any axis, turn in-plane by quarters where patch y and x are equal, scale the image's values
-            by 0.9 to 1.1.
+            by 1 - gain to 1 + gain.
+        gain: 0 for images in HU, whose values are to be trusted.
         weighting: draw cases in proportion to the voxels of their mask (volume), or all alike (case).
         mask_loss: the loss counts inside the mask alone; False: everywhere inside the volume.
     """
@@ -42,6 +43,7 @@ class SamplingSettings(BaseModel):
     patch: Triple
     foreground: float = Field(default=0.33, ge=0, le=1)
     augment: bool = False
+    gain: float = Field(default=GAIN, ge=0, lt=1)
     weighting: Literal["case", "volume"] = "volume"
     mask_loss: bool = True
 
@@ -112,7 +114,7 @@ class PairedSampler:
         image = _cut(case.image, start, self._settings.patch, self._fill.image)
         if self._settings.augment:
             image, *arrays = _turned([image, *arrays], self._settings.patch, random)
-            image = image * _gain(random)
+            image = image * _gain(random, self._settings.gain)
         return _patch(image, arrays, case.id, case.id)
 
 
@@ -163,7 +165,7 @@ class UnpairedSampler:
         arrays = _cut_pair(target, _place(target, settings, random), settings, self._fill)
         if settings.augment:
             (image,) = _turned([image], settings.patch, random)
-            image = image * _gain(random)
+            image = image * _gain(random, settings.gain)
             arrays = _turned(arrays, settings.patch, random)
         return _patch(image, arrays, source.id, target.id)
 
@@ -235,8 +237,8 @@ def _turned(arrays: list[FloatArray], patch: Triple, random: np.random.Generator
     return [np.rot90(np.flip(array, axes), turns, (1, 2)) for array in arrays]
 
 
-def _gain(random: np.random.Generator) -> np.float32:
-    return np.float32(random.uniform(1 - _GAIN, 1 + _GAIN))
+def _gain(random: np.random.Generator, largest: float) -> np.float32:
+    return np.float32(random.uniform(1 - largest, 1 + largest))
 
 
 def _patch(image: FloatArray, arrays: list[FloatArray], image_case: str, reference_case: str) -> Patch:

@@ -189,5 +189,31 @@ def test_a_folder_of_another_algorithm_is_no_model_to_start_from(data: Path, tmp
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_sees_the_body_turned_round_is_no_start(data: Path, tmp_path: Path, fabric: Fabric) -> None:
+    """Training turns nothing, so its weights would be taught the other side."""
+    save_random_model(tmp_path / "init", model_config(flips=("y", "x")))
+    with pytest.raises(UsageError, match=r"init: sees its images turned round in y and x; expected a model") as caught:
+        planned(run_on(data, tmp_path / "run", init=tmp_path / "init"), fabric)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_that_is_not_the_presets_is_named(
+    data: Path, tmp_path: Path, fabric: Fabric, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_plan_by_hand().write(tmp_path / "mine.yaml")
+    run = run_on(data, tmp_path / "run", plan=tmp_path / "mine.yaml")
+    wanted = {"kind": "plain", "upsampling": "transposed", "bounds": "percentile"}
+    planned(run, fabric, planner=wanted)
+    assert [line.removeprefix(f"{tmp_path / 'mine.yaml'}: ") for line in caplog.messages] == [
+        "network kind is residual, the settings' planner has plain; the plan is used",
+        "network upsampling is trilinear, the settings' planner has transposed; the plan is used",
+        "clips the CT to fixed bounds, the settings' planner at percentiles; the plan is used",
+    ]
+    caplog.clear()
+    planned(run, fabric, planner={"kind": "residual"})
+    planned(run, fabric)
+    assert caplog.messages == [], "what the settings do not say cannot differ"
+
+
 def test_every_case_of_the_fixture_is_paired(data: Path) -> None:
     assert [files.id for files in find_cases(data)] == ["1EXA001", "1EXA002", "2EXA001", "2EXA002"]

@@ -51,7 +51,8 @@ def test_random_features_say_so_everywhere(
     card = train(run).card
     assert any("RANDOM" in message and "not the loss" in message for message in caplog.messages)
     assert any("nnunet with RANDOM weights (seed 0) (3 layers" in message for message in caplog.messages)
-    assert card.trained_on == "3 cases (random feature extractor)"
+    assert card.trained_on == "3 cases (RANDOM feature extractor)"
+    assert card.random_features is True
     assert len(card.extractors) == 1
     assert card.extractors != (extractor[1],)
 
@@ -116,3 +117,35 @@ def test_initial_weights_of_another_shape_are_named(data: Path, tmp_path: Path) 
     card.write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=r"initial weights \(--init\) .* has shape .*; expected"):
         train(training_run(data, tmp_path / "two", PRESET, max_steps=1, init=model.path))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_its_own_extractor_alone(data: Path, tmp_path: Path, extractor: tuple[Path, str]) -> None:
+    config = PRESET | WITH_FEATURES
+    train(training_run(data, tmp_path / "run", config, extractor=extractor[0], max_steps=1))
+    save_tiny_extractor(tmp_path / "other", seed=4)
+    for options in ({"extractor": tmp_path / "other"}, {"extractor": extractor[0], "random_extractor": True}):
+        with pytest.raises(WeightsError):
+            train(training_run(data, tmp_path / "run", config, resume=True, **options))
+    card = train(training_run(data, tmp_path / "run", config, resume=True, extractor=extractor[0])).card
+    assert card.extractors == (extractor[1],)
+
+
+@pytest.mark.slow
+def test_what_stage_one_was_trained_with_stays_on_the_card(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, extractor: tuple[Path, str]
+) -> None:
+    """The features of stage one are in the weights of stage two, whatever its own loss."""
+    caplog.set_level("WARNING", logger="algorithms")
+    features = PRESET | WITH_FEATURES
+    first = train(training_run(data, tmp_path / "one", features, extractor=extractor[0], random_extractor=True))
+    assert any("no --init" in message for message in caplog.messages)
+    # limbs of 5 x 3 x 3 mm, an extractor of 3 x 1 x 1 mm
+    caplog.clear()
+    second = train(training_run(data, tmp_path / "two", PRESET, init=first.path))
+    assert second.card.random_features is True
+    assert second.card.extractors == first.card.extractors
+    third = train(training_run(data, tmp_path / "three", features, extractor=extractor[0], init=second.path))
+    assert set(third.card.extractors) == {*first.card.extractors, extractor[1]}
+    assert any("5 x 3 x 3 mm: it sees anatomy at another scale" in message for message in caplog.messages)
+    assert not any("no --init" in message for message in caplog.messages)

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from pix2pix_runs import settings
 
-from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room
+from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room, require_unseen
 from algorithms.interface import About, find_algorithm
+from synthct.anatomy import Region, Task
+from synthct.dataset import CaseFiles
 from synthct.errors import OutputError, UsageError, WeightsError
 from synthct.training.folds import Fold, Splits
 
@@ -115,3 +117,23 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"run\.json: cannot be written"):
         note_run(tmp_path / "file", None, None, None, [], "pix2pix-pelvis")
+
+
+def files(*names: str) -> list[CaseFiles]:
+    return [CaseFiles(name, Task.MRI, Region.EXTREMITY, Path(name)) for name in names]
+
+
+def test_a_fold_may_start_from_the_same_fold(tmp_path: Path) -> None:
+    splits("a", "b").write(tmp_path / SPLITS)
+    require_unseen(tmp_path, splits("a", "b"), [0, 1], files(*"abcd"))
+    require_unseen(tmp_path / "fold_1", splits("a", "b"), [1], files(*"abcd"))
+    require_unseen(tmp_path / "elsewhere" / "model", splits("a"), [0], files(*"abcd"))  # nothing tells its cases
+
+
+@pytest.mark.parametrize(("init", "fold"), [(".", 0), ("fold_1", 0)])
+def test_a_held_out_case_that_was_trained_on_is_named(tmp_path: Path, init: str, fold: int) -> None:
+    splits("b", "c").write(tmp_path / SPLITS)
+    with pytest.raises(
+        UsageError, match=r"splits\.json: fold [01] was trained on a, which fold 0 of this call holds out"
+    ):
+        require_unseen(tmp_path / init, splits("a", "b"), [fold], files(*"abcd"))

@@ -127,6 +127,7 @@ def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
             "starter": False,
             "trained_on": f"one number, {hu}",
             "extractors": [],
+            "random_features": False,
         }
         for name, hu in (("belly", 200), ("limb", 100))
     }

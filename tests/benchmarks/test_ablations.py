@@ -187,7 +187,7 @@ def test_one_arm_from_data_to_report(data: Path, tmp_path: Path, capsys: pytest.
     cards = [json.loads(path.read_text()) for path in stages]
     digest = json.loads((extractor / "extractor.json").read_text())["sha256"]
     assert [card["extractors"] for card in cards] == [[], [digest]]
-    assert "random feature extractor" in content["trained_on"]
+    assert "RANDOM feature extractor" in content["trained_on"]
 
     kept = {path: path.stat().st_mtime_ns for path in (*stages, work / "scores/two-stage/fold_1/rows.json")}
     run()

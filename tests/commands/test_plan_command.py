@@ -68,10 +68,29 @@ def test_options_reach_the_plan(tmp_path: Path) -> None:
     assert run(data / "Task2", path, *options).exit_code == 0
     made = Plan.read(path)
     found = fingerprint(find_cases(data / "Task2"))
-    assert made == make_plan(found, gpu_memory_gb=0.05, kind="plain", bounds="percentile")
+    assert made == make_plan(found, gpu_memory_gb=0.05, kind="plain", upsampling="transposed", bounds="percentile")
     assert isinstance(made.image, ZScore)
     assert made.image.high == pytest.approx(found.image.percentile(99.5))
     assert made.gpu_memory_gb == 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "upsampling"),
+    [
+        (("--kind", "plain"), "transposed"),
+        (("--kind", "plain", "--upsampling", "trilinear"), "trilinear"),
+        (("--kind", "hybrid"), "trilinear"),
+        (("--upsampling", "transposed"), "transposed"),
+    ],
+)
+def test_the_standard_nnunet_has_transposed_convolutions(
+    tmp_path: Path, options: tuple[str, ...], upsampling: str
+) -> None:
+    data, path = save_data(tmp_path / "data"), tmp_path / "plan.yaml"
+    result = run(data / "Task1", path, "--gpu-memory", "0.05", *options)
+    assert result.exit_code == 0, result.output
+    assert Plan.read(path).network.upsampling == upsampling
+    assert f"times; {upsampling} up-sampling)" in result.stdout
 
 
 def test_a_case_may_be_left_out(tmp_path: Path) -> None:
@@ -114,7 +133,9 @@ def test_places_that_cannot_be_used(tmp_path: Path) -> None:
     assert "1EXA002 has no CT" in str(refused(data, tmp_path / "plan.yaml", "--task", "mri"))
 
 
-@pytest.mark.parametrize("words", [("--kind", "wide"), ("--bounds", "5"), ("--region", "X"), ("--task", "pet")])
+@pytest.mark.parametrize(
+    "words", [("--kind", "wide"), ("--upsampling", "cubic"), ("--bounds", "5"), ("--region", "X"), ("--task", "pet")]
+)
 def test_unknown_choices(tmp_path: Path, words: tuple[str, ...]) -> None:
     result = run(tmp_path, tmp_path / "plan.yaml", *words)
     assert result.exit_code == 2

@@ -58,6 +58,7 @@ def test_rows_carry_the_values_and_what_the_entry_says_of_itself() -> None:
         "cases": 2,
         "simulated": False,
         "starter": True,
+        "random_features": False,
     }
     assert rows[1]["starter"] is False
 

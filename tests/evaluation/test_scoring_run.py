@@ -40,6 +40,7 @@ NOTES: dict[str, Any] = {
     "registration": "none",
     "reference": "ct",
     "extractors": [],
+    "random_features": False,
     "dataset": {"kind": "boxes"},
     "prediction": {"algorithm": "x"},
 }
@@ -209,7 +210,9 @@ def test_keys_of_metrics() -> None:
     assert list(metrics) == [
         "results", "aggregates", "aggregates_by_region", "protocol",
         "scoring_version", "segmenter", "segmenter_weights", "segmenters",
-        "judge_is_extractor", "nsd_tolerance_mm", "registration", "reference", "simulated", "starter", "failures",
+        "judge_is_extractor", "nsd_tolerance_mm", "registration", "reference", "simulated", "starter",
+        "random_features",
+        "failures",
         "manifest",
     ]  # fmt: skip
     assert [row["case"] for row in metrics["results"]] == ["1ABA001", "1ABA002", "1HNA001"]

@@ -241,6 +241,14 @@ def test_notes_are_fit_for_json(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"models": {"m": {"extractors": [A], "starter": True}}}))
     notes = read_notes(tmp_path, [case("1ABA001", truth)])
     assert json.loads(json.dumps(notes, allow_nan=False)) == notes
+    assert notes["random_features"] is False
     assert set(notes) == {
-        *("simulated", "starter", "registration", "reference", "extractors", "dataset", "prediction"),
+        *("simulated", "starter", "registration", "reference", "extractors", "random_features", "dataset"),
+        "prediction",
     }
+
+
+def test_random_features_of_one_model_are_told(tmp_path: Path) -> None:
+    models = {"a": {"random_features": False}, "b": {"random_features": True}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": models}))
+    assert read_notes(tmp_path, [])["random_features"] is True

@@ -145,6 +145,15 @@ def test_case_z_score_takes_each_volume_by_itself() -> None:
     assert float(first.std()) == pytest.approx(1, abs=1e-5)
 
 
+def test_case_z_score_does_not_count_the_empty_margin() -> None:
+    """As nnU-Net's crop to non-zero: the box of what is not 0 decides, zeros inside it count, the margin does not."""
+    voxels = np.array([[[2, 4, 4, 0], [5, 5, 7, 9]]], np.int16)
+    padded = np.pad(voxels, ((1, 2), (3, 0), (0, 5)))
+    inside = CaseZScore().apply(padded)[1:2, 3:, :4]
+    assert np.array_equal(inside, CaseZScore().apply(voxels))
+    assert float(inside.mean()) == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize("voxels", [np.full((2, 2, 2), 0.1, np.float32), np.zeros((3, 3, 3), np.int16)])
 def test_case_z_score_of_a_constant_volume_is_0(voxels: np.ndarray) -> None:
     assert not CaseZScore().apply(voxels).any()

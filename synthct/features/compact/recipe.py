@@ -122,6 +122,7 @@ def train_compact(
         patch=settings.patch,
         foreground=settings.foreground,
         augment=settings.augment,
+        gain=0.0,  # HU are to be trusted
         weighting="case",
         mask_loss=False,
     )

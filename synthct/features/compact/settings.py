@@ -15,7 +15,7 @@ from synthct.intensity import ZScore
 from synthct.networks.unet import UNetPlan
 from synthct.training.settings import LoopSettings
 
-__all__ = ["CompactSettings", "read_settings"]
+__all__ = ["CompactSettings", "read_settings", "write_settings"]
 
 CLASSES = len(COMPACT_LABELS) + 1
 
@@ -29,7 +29,7 @@ class CompactSettings(BaseModel):
         patch: (z, y, x); stock nnU-Net plans about so many for this spacing (inference).
         batch: patches an iteration and process.
         foreground: share of patches centred on a labelled voxel.
-        augment: flips, quarter turns, values scaled by 0.9 to 1.1.
+        augment: flips and quarter turns; HU stay as they are.
         normalisation: of HU; None fits it to the training CTs, clipped to -1024 and 3071.
         loop: length, schedule, precision, averaging.
         optimiser: sgd (Nesterov, momentum 0.99, as nnU-Net) or adam (AdamW, which a short run is better served by).
@@ -77,3 +77,9 @@ def read_settings(path: Path | None) -> CompactSettings:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "settings"
         raise UsageError(f"{path}: '{where}': {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def write_settings(settings: CompactSettings) -> str:
+    """Return settings as the text of a file that `read_settings` reads."""
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return text

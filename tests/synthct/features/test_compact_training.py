@@ -134,7 +134,10 @@ def test_a_run_from_the_command_to_an_extractor(tmp_path: Path) -> None:
     assert "dice_bones" in history
     again = synthct(*call, *options, **ONE_THREAD)
     assert (again.code, "a run lies there already" in again.err) == (2, True)
-    longer = synthct(*call, *options, "--resume", "--max-steps", "30", **ONE_THREAD)
+    kept = read_settings(tmp_path / "run/config.yaml")
+    assert kept == read_settings(tmp_path / "tiny.yaml").model_copy(update={"validation_cases": ("1PA003",)})
+    (tmp_path / "tiny.yaml").unlink()
+    longer = synthct(*call[:4], "--device", "cpu", "--mark-starter", "--resume", "--max-steps", "30", **ONE_THREAD)
     assert longer.code == 0, longer.err
 
 

@@ -16,6 +16,7 @@ from synthct.errors import OutputError, UsageError, WeightsError
 from synthct.features.backbones import build_backbone, read_settings
 from synthct.features.folder import (
     ExtractorCard,
+    extractor_folder,
     open_extractor,
     random_extractor,
     read_extractor_card,
@@ -169,6 +170,32 @@ def test_weights_of_another_network_are_named(folder: Path) -> None:
     change(folder, lambda card: card["network"].update(output_channels=4))
     with pytest.raises(WeightsError, match=r"weights\.safetensors: decoder\.seg_layers.* has shape .*; expected"):
         open_extractor(folder)
+
+
+@pytest.mark.parametrize(
+    ("network", "complaint"),
+    [
+        ({"features": [2048, 4096, 4096], "kernels": [[15, 15, 15]] * 3}, r"weights\.safetensors: .* has shape"),
+        ({"features": [9999] * 3}, r"extractor\.json: network of kind nnunet: features\.0: Input should be less"),
+    ],
+)
+def test_a_declared_size_takes_no_memory(network: dict[str, Any], complaint: str, folder: Path) -> None:
+    """Hundreds of GB by the card; the file's tensors are compared first."""
+    change(folder, lambda card: card["network"].update(network))
+    with pytest.raises(WeightsError, match=complaint) as caught:
+        open_extractor(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_the_users_that_is_called_starter(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`./starter` and `starter` are one path; where no extractor lies there, the packaged one is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "starter").mkdir()
+    assert extractor_folder(Path("./starter")).parent.name == "features"
+    folder.rename(tmp_path / "starter")
+    assert extractor_folder(Path("./starter")).resolve() == tmp_path / "starter"
 
 
 def test_missing_files(folder: Path, tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from benchmarks.random_network import write_random_checkpoint
+from evaluation.segmenters.nnunet import NnunetSegmenter
 from synthct.cli.features import features
 from synthct.errors import SynthCTError, UsageError, WeightsError
 from synthct.features.backbones import build_backbone, read_settings
-from synthct.features.folder import open_extractor, read_extractor_card
+from synthct.features.folder import open_extractor, random_extractor, read_extractor_card
 from synthct.features.normalisation import VolumeZScore
 from synthct.intensity import LinearScale, ZScore
 from synthct.networks.state import own_tensors
+from synthct.nnunet.model_files import find_model_files
 
 STATISTICS = ["--mean", "-50", "--std", "500", "--low", "-1000", "--high", "1600"]
 
@@ -100,6 +102,31 @@ def test_totalsegmentators_own_folders(tmp_path: Path) -> None:
     turned, plain = open_extractor(tmp_path / "out"), open_extractor(tmp_path / "lps")
     hu = torch.randn(1, 1, 8, 8, 12) * 400
     assert torch.allclose(turned(hu)[0], plain(hu.flip(3, 4))[0])
+
+
+def test_an_extractor_is_known_as_the_judge_that_it_was_made_of(model: Path, tmp_path: Path) -> None:
+    """The judge's own hash, of the same fold; another fold is another network."""
+    for fold in ("1", "3"):
+        convert(model, tmp_path / fold, "--fold", fold)
+    judge = NnunetSegmenter(find_model_files(model))
+    assert open_extractor(tmp_path / "1").origin_sha256 == judge.weights
+    assert read_extractor_card(tmp_path / "1").origin_sha256 == judge.weights
+    assert open_extractor(tmp_path / "3").origin_sha256 == find_model_files(model, fold="3").sha256 != judge.weights
+    assert open_extractor(tmp_path / "1").sha256 != judge.weights
+    assert random_extractor("nnunet", 0).origin_sha256 is None
+
+
+def test_a_size_that_plans_declare_takes_no_memory(tmp_path: Path) -> None:
+    """113 GB for one layer, and more for others; the checkpoint's tensors are compared first."""
+    plans = make_plans()
+    write_nnunet_model(tmp_path / "model", plans)
+    arguments = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    for widest, complaint in ((9999, "features.3: Input should be less"), (4096, "has shape")):
+        arguments |= {"features_per_stage": [512, 1024, 2048, widest], "kernel_sizes": [[15, 15, 15]] * 4}
+        (tmp_path / "model" / "plans.json").write_text(json.dumps(plans))
+        with pytest.raises(WeightsError, match=complaint) as caught:
+            convert(tmp_path / "model", tmp_path / "out")
+        assert "\n" not in str(caught.value)
 
 
 def test_ct_statistics_are_asked_for(model: Path, tmp_path: Path) -> None:

@@ -53,9 +53,18 @@ def test_where_the_weight_is_0_the_extractor_sees_the_ct() -> None:
     prediction = row(1.0, 100.0).requires_grad_()
     loss = AnatomicalFeatureLoss(TinyNet(), "sum")(prediction, row(2.0, 3.0), row(1.0, 0.0))
     loss.backward()
-    assert loss.item() == (2 + 6) / 2
+    # (2 + 6) / 2 voxels, and half of the patch counts
+    assert loss.item() == (2 + 6) / 2 / 0.5
     assert prediction.grad is not None
     assert prediction.grad.flatten()[1] == 0.0
+
+
+@pytest.mark.parametrize("inside", [1, 2, 4])
+def test_the_share_inside_the_mask_does_not_change_the_balance(inside: int) -> None:
+    """The same error in each voxel that counts is the same loss, as it is for L1 inside the mask."""
+    weight = row(*(1.0 if voxel < inside else 0.0 for voxel in range(4)))
+    loss = AnatomicalFeatureLoss(TinyNet(), "sum")(row(*[1.0] * 4), row(*[2.0] * 4), weight)
+    assert loss.item() == pytest.approx(2 + 6)
 
 
 def test_equal_images_are_0_apart() -> None:

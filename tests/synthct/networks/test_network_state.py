@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from synthct.errors import WeightsError
-from synthct.networks.state import fill_network, own_tensors
+from synthct.networks.state import fill_network, own_tensors, require_fit
 from synthct.networks.unet import UNetPlan, build_unet
 
 PLAN = UNetPlan(features=(4, 6), kernels=((1, 3, 3), (3, 3, 3)), strides=((1, 1, 1), (1, 2, 2)))
@@ -39,3 +39,16 @@ def test_what_does_not_fit_is_named() -> None:
         fill_network(network, {**tensors, "foreign": torch.zeros(1)}, "w.st")
     with pytest.raises(WeightsError, match="has shape"):
         fill_network(network, {**tensors, first: torch.zeros(1)}, "w.st")
+
+
+def test_a_network_that_is_declared_too_large_is_refused_without_building_it() -> None:
+    """200 GB of weights beside a file of a few kB."""
+    huge = UNetPlan(features=(2048, 4096), kernels=((15, 15, 15),) * 2, strides=((1, 1, 1), (1, 2, 2)))
+    with pytest.raises(WeightsError, match=r"w\.st: .* has shape .*; expected .*2048"):
+        require_fit(lambda: build_unet(huge), own_tensors(build_unet(PLAN)), "w.st")
+
+
+def test_tensors_of_the_declared_network_fit_in_both_forms() -> None:
+    network = build_unet(PLAN)
+    require_fit(lambda: build_unet(PLAN), own_tensors(network), "w.st")
+    require_fit(lambda: build_unet(PLAN), dict(network.state_dict()), "w.st")

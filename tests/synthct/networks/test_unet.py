@@ -128,6 +128,17 @@ def test_a_transposed_decoder_repeats_at_its_stride_and_a_trilinear_one_does_not
     assert spread[1] < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["plain", "residual", "hybrid"])
+def test_under_autocast_the_result_is_not_rounded(kind: str) -> None:
+    """In bf16 neighbouring results near 4 would lie 1/64 apart: some HU, once the CT's deviation is multiplied in."""
+    torch.manual_seed(0)
+    network = build_unet(SMALL.model_copy(update={"kind": kind})).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        result = network(torch.randn(1, 1, 4, 16, 16))
+    assert result.dtype == torch.float32
+    assert not torch.equal(result, result.bfloat16().float())
+
+
 def test_multiples() -> None:
     assert UNetPlan().multiple == (8, 32, 32)
     UNetPlan().require_multiple((56, 160, 224))
@@ -144,6 +155,8 @@ def test_multiples() -> None:
         ({"decoder_blocks": RESNET_BLOCKS}, "decoder_blocks has 6 entries; expected 5"),
         ({"kernels": ((2, 3, 3), *UNetPlan().kernels[1:])}, "is even along an axis"),
         ({"features": (4, 0)}, "greater than 0"),
+        ({"features": (10**6,)}, "less than or equal to 4096"),
+        ({"strides": ((1, 2, 2), *UNetPlan().strides[1:])}, "first stride is"),
     ],
 )
 def test_a_plan_that_fits_no_network_is_refused(changes: dict[str, object], words: str) -> None:

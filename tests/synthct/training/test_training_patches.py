@@ -87,6 +87,12 @@ def test_around_a_small_volume_lies_the_fill(augment: bool, foreground: float) -
     assert places == {0, 1, 2, 3}
 
 
+def test_images_in_hu_are_turned_and_not_scaled() -> None:
+    case = coded_case("1EXA001", (2, 3, 4))
+    for patch in draws(sampler(case, patch=(5, 6, 6), augment=True, gain=0.0, seed=1), 20):
+        assert set(np.unique(patch.image[patch.weight == 0])) == {np.float32(FILL.image)}
+
+
 def test_a_patch_of_the_volume_itself() -> None:
     case = coded_case("1EXA001", (4, 5, 6))
     patch = sampler(case, patch=(4, 5, 6), foreground=1.0).patch(0)
