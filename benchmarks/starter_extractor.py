@@ -1,4 +1,7 @@
-"""Train the starter extractor: `python -m benchmarks.starter_extractor DATA WORK` (DATA has labelled-ct/ and sts/).
+"""Train the starter extractor, and tell its Dice on what was held out. DATA has labelled-ct/ and sts/.
+
+    python -m benchmarks.starter_extractor train DATA WORK
+    python -m benchmarks.starter_extractor dice WORK [--extractor DIR]
 
 WORK/cases gets the labelled CTs, WORK/run the extractor folder; about an hour on one core. labelled-ct's CT (3 mm) is
 cut axially: the middle third is held out, 24 mm on either side of it are left out, the rest is trained on. Its labels
@@ -13,15 +16,19 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
-import yaml
 
 from evaluation.segmenters.tissue import tissue_labels
 from synthct.cli.console import make_progress, start_log
 from synthct.dataset import find_cases, load_case
 from synthct.features.compact.labels import TISSUE_GROUPS, TOTAL_GROUPS
-from synthct.features.compact.recipe import LabelledCase, find_labelled_cases, train_compact
-from synthct.features.compact.settings import CompactSettings
+from synthct.features.compact.recipe import LabelledCase, cache_cases, find_labelled_cases, train_compact
+from synthct.features.compact.settings import read_settings
+from synthct.features.compact.validation import CompactValidation
+from synthct.features.folder import open_extractor
+from synthct.inference.engine import Engine
+from synthct.intensity import ZScore
 from synthct.outline import body_outline
 from synthct.training.launch import make_fabric
 from synthct.volume import Geometry, Volume, read_volume, write_volume
@@ -70,7 +77,36 @@ def write_limbs(data: Path, root: Path) -> None:
             write_case(root / files.id, case.reference, case.mask, case.mask.with_voxels(labels))
 
 
-def main(
+app = typer.Typer(help="The starter extractor.", no_args_is_help=True)
+
+
+@app.command()
+def dice(
+    work: Annotated[Path, typer.Argument(help="Folder of `train`.")],
+    extractor: Annotated[Path | None, typer.Option(help="Extractor folder; else WORK/run.")] = None,
+) -> None:
+    """Dice of each class on each held-out case, swept in windows of the training patch."""
+    settings = read_settings(PRESET)
+    opened = open_extractor(extractor or work / "run")
+    if not isinstance(opened.normalisation, ZScore):
+        raise ValueError("the extractor does not normalise by a z-score")
+    abdomen = find_labelled_cases(work / "cases" / "AB", TOTAL_GROUPS)
+    limbs = find_labelled_cases(work / "cases" / "EX", TISSUE_GROUPS)
+    held_out = [case for case in (*abdomen, *limbs) if case.files.id in settings.validation_cases]
+    with make_progress() as progress:
+        cached = cache_cases(held_out, settings, opened.normalisation, work / "cache", progress)
+    engine = Engine(torch.device("cpu"), precision="fp32")
+    judge = CompactValidation(cached, patch=settings.patch, engine=engine, fill=float(opened.air or 0.0))
+    for number, name in enumerate(judge.cases):
+        values = judge.score({"network": opened.backbone.stored}, number).values
+        told = ", ".join(
+            f"{key.removeprefix('dice_')} {value:.3f}" for key, value in values.items() if key != "dice_error"
+        )
+        sys.stdout.write(f"{name}: {told}\n")
+
+
+@app.command()
+def train(
     data: Annotated[Path, typer.Argument(help="Folder with labelled-ct/ and sts/.")],
     work: Annotated[Path, typer.Argument(help="Folder to work in.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -82,7 +118,7 @@ def main(
         write_limbs(data, root / "EX")
     abdomen = find_labelled_cases(root / "AB", TOTAL_GROUPS)
     limbs = find_labelled_cases(root / "EX", TISSUE_GROUPS)
-    settings = CompactSettings.model_validate(yaml.safe_load(PRESET.read_text(encoding="utf-8")))
+    settings = read_settings(PRESET)
     held_out = [case for case in abdomen if case.files.id in settings.validation_cases]
     cases: list[LabelledCase] = [case for case in abdomen if case not in held_out] * REPEATS + [*held_out, *limbs]
     start_log()
@@ -103,4 +139,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

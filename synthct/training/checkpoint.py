@@ -23,8 +23,8 @@ __all__ = ["CHECKPOINT_NAME", "Checkpoint"]
 
 CHECKPOINT_NAME = "checkpoint.pt"
 FORMAT = 1
-FREE_SETTINGS = {"max_steps", "log_interval", "checkpoint_interval", "image_interval"}
-"""Settings that do not change the weights, so a run may go on under others."""
+FREE_SETTINGS = {"max_steps", "log_interval", "checkpoint_interval", "image_interval", "keep"}
+"""Settings that do not change the training, so a run may go on under others."""
 
 
 class Checkpoint:

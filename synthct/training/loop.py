@@ -78,7 +78,7 @@ def fit(
     Args:
         objective: networks, optimisers and losses.
         source: batches.
-        validation: decides what is best; None (or no case) keeps the last weights.
+        validation: decides what is best (settings.keep); None (or no case) keeps the last weights.
         settings: the loop's part of the preset.
         run_dir: for checkpoint.pt, history.csv and tensorboard/.
         fabric: launched (synthct.training.launch).
@@ -135,7 +135,7 @@ def fit(
                 _end_by_signal(interruption, checkpoint.path, state.iteration, fabric)
         if any(gather(interruption.signal is not None, fabric)):  # it came after the last step: no other fold begins
             _end_by_signal(interruption, checkpoint.path, state.iteration, fabric)
-    is_last = state.best.score is None
+    is_last = state.best.score is None or settings.keep == "last"
     best = weights_of(state.judged) if is_last else state.best.weights
     _require_finite_weights(best)
     return FitResult(

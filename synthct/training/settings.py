@@ -41,6 +41,8 @@ class LoopSettings(BaseModel):
         image_interval: a validation shows its pictures where this many iterations have gone by; one epoch where
             nothing is said.
         log_interval: iterations between log lines.
+        keep: weights that are saved in the end: best by validation, or the last, where what is held out is to judge and
+            not to choose. The score that is told is the best one either way.
         seed: of weights, dropout and validation.
         max_steps: stop after this iteration, the schedule staying that of the whole plan; None runs the plan.
     """
@@ -59,6 +61,7 @@ class LoopSettings(BaseModel):
     checkpoint_interval: int = Field(default_factory=_one_epoch, gt=0)
     image_interval: int = Field(default_factory=_one_epoch, gt=0)
     log_interval: int = Field(default=50, gt=0)
+    keep: Literal["best", "last"] = "best"
     seed: int = Field(default=0, ge=0, lt=1 << 32)
     max_steps: int | None = Field(default=None, gt=0)
 

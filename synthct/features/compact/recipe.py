@@ -37,7 +37,7 @@ from synthct.training.source import PatchSource
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["LabelledCase", "find_labelled_cases", "train_compact"]
+__all__ = ["LabelledCase", "cache_cases", "find_labelled_cases", "train_compact"]
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def train_compact(
     if not training:
         raise InputError("no training case is left after leaving out the validation cases")
     units = settings.normalisation or _fit_normalisation(training, progress)
-    cached = _cache(cases, settings, units, run_dir / "cache", progress)
+    cached = cache_cases(cases, settings, units, run_dir / "cache", progress)
     fill = Fill(image=float(units.apply(np.array([AIR_HU]))[0]), reference=0.0)
     sampling = SamplingSettings(
         patch=settings.patch,
@@ -195,10 +195,14 @@ def _fit_normalisation(cases: Sequence[LabelledCase], progress: Progress) -> ZSc
     return merged.z_score(*FIXED_BOUNDS)
 
 
-def _cache(
+def cache_cases(
     cases: Sequence[LabelledCase], settings: CompactSettings, units: ZScore, folder: Path, progress: Progress
 ) -> list[CachedCase]:
-    """Normalised CTs and class maps, on the recipe's spacing."""
+    """Normalised CTs and class maps, on the recipe's spacing; entries that lie in the folder are taken from there.
+
+    Raises:
+        InputError: a file cannot be used, or a label is in no group.
+    """
     bar = progress.add_task("reading cases", total=len(cases))
     cached = []
     for labelled in cases:

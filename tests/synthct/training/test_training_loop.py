@@ -169,6 +169,25 @@ def test_validation_does_not_touch_the_weights(tmp_path: Path) -> None:
     assert empty.best_score is None
 
 
+def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    """What is held out may judge without choosing; a finished run may be asked again."""
+
+    class Worse(HeldOut):
+        """Each validation finds it worse than the one before."""
+
+        def score(self, nets: object, index: int) -> object:  # type: ignore[override]
+            self.asked = getattr(self, "asked", 0) + 1
+            return super().score(nets, index)._replace(values={"mae": float(self.asked)})  # type: ignore[arg-type]
+
+    changes = {"validation_interval": 2}
+    best = run(tmp_path / "run", validation=Worse(cases=1), changes=changes)
+    last = run(tmp_path / "run", validation=Worse(cases=1), changes=changes | {"keep": "last"}, resume=True)
+    plain = run(tmp_path / "plain")
+    assert (best.best_iteration, last.best_iteration) == (2, 10)
+    assert all(torch.equal(last.best["net"][name], tensor) for name, tensor in plain.best["net"].items())
+    assert not torch.equal(best.best["net"]["0.weight"], last.best["net"]["0.weight"])
+
+
 def test_a_score_that_is_not_finite_is_never_best(tmp_path: Path) -> None:
     class Undefined(HeldOut):
         def score(self, nets: object, index: int) -> object:  # type: ignore[override]
