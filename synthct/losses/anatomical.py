@@ -24,16 +24,14 @@ class Features(Protocol):
 
 
 def feature_distance(prediction: Sequence[Tensor], reference: Sequence[Tensor], reduction: Reduction) -> Tensor:
-    """Mean absolute difference of each layer's maps, then the sum or the mean over the layers; a scalar.
+    """Mean absolute difference of each layer's maps, then the sum or the mean over the layers; one value a sample.
 
     Paper 000, equation 1, divides by the number of layers; the code behind papers 000 and 002 sums (ALGORITHMS 1.3),
     and so weights features against L1 by as many times more as there are layers.
     """
-    terms = [
-        torch.nn.functional.l1_loss(ours.float(), theirs.float()) for ours, theirs in _pairs(prediction, reference)
-    ]
+    terms = [(ours.float() - theirs.float()).abs().flatten(1).mean(1) for ours, theirs in _pairs(prediction, reference)]
     total = torch.stack(terms)
-    return total.sum() if reduction == "sum" else total.mean()
+    return total.sum(dim=0) if reduction == "sum" else total.mean(dim=0)
 
 
 class AnatomicalFeatureLoss:
@@ -67,8 +65,8 @@ class AnatomicalFeatureLoss:
         shown = prediction * weight + reference * (1 - weight)
         with torch.no_grad():
             wanted = self._extractor(reference)
-        share = weight.mean().clamp_min(LEAST_SHARE)
-        return feature_distance(self._extractor(shown), wanted, self._reduction) / share
+        share = weight.flatten(1).mean(dim=1).clamp_min(LEAST_SHARE)
+        return (feature_distance(self._extractor(shown), wanted, self._reduction) / share).mean()
 
 
 def _pairs(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -117,8 +117,11 @@ class LastConvolution(nn.Conv3d):
     """The last layer, in float32 also under autocast: bf16 would round an sCT to several HU in bone."""
 
     def forward(self, image: Tensor) -> Tensor:  # noqa: D102
+        image = image.to(self.weight.dtype)
+        if image.is_meta or not torch.is_autocast_enabled(image.device.type):
+            return super().forward(image)
         with torch.autocast(image.device.type, enabled=False):
-            return super().forward(image.to(self.weight.dtype))
+            return super().forward(image)
 
 
 def build_unet(plan: UNetPlan) -> nn.Module:

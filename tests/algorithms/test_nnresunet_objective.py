@@ -86,7 +86,9 @@ def test_five_times_l1_and_the_features_by_hand(fabric: Fabric, extractor: Featu
         predicted = net(batch.image)
         truth = batch.reference * 250 - 100
         shown = torch.where(batch.weight > 0, predicted * 250 - 100, truth)
-        layers = [(ours - theirs).abs().mean() for ours, theirs in zip(extractor(shown), extractor(truth), strict=True)]
+        share = torch.tensor([1.0, 0.5])  # of each sample's patch that counts
+        pairs = zip(extractor(shown), extractor(truth), strict=True)
+        layers = [((ours - theirs).abs().mean(dim=(1, 2, 3, 4)) / share).mean() for ours, theirs in pairs]
     assert len(layers) == 3
     assert min(layers) > 1e-3
     afp = sum(layers) / (1 if reduction == "sum" else 3)
@@ -174,13 +176,13 @@ def judge(config: dict[str, Any], fabric: Fabric, net: Any, arrays: tuple[Any, A
 
 
 def test_validation_by_hand(fabric: Fabric) -> None:
-    """Ten HU off everywhere in the mask: L1 10 / 250, features 10 over a patch of which half counts."""
+    """Ten HU off everywhere in the mask: L1 10 / 250; features 5 over a patch of which half counts, so 10."""
     truth = np.zeros((4, 16, 16), np.float32)
     inside = np.zeros(truth.shape, bool)
     inside[:, 4:12] = True
     sct = truth + 10
     found = judge({"l1_weight": 5.0, "afp_weight": 2.0}, fabric, Noting(), (sct, truth, inside))
-    assert found == pytest.approx({"loss": 5 * 10 / 250 + 2 * 5.0, "afp": 5.0})
+    assert found == pytest.approx({"loss": 5 * 10 / 250 + 2 * 10.0, "afp": 10.0})
     assert next(iter(found)) == "loss", "the first value decides what is best"
 
 

@@ -48,8 +48,8 @@ def test_three_files_and_the_terminal(metrics: list[Path], tmp_path: Path) -> No
     better = {"rank": 1, "entry": "better", "score": 1.0, "mae": 50.25, "DICE": 0.75}
     worse = {"rank": 2, "entry": "worse", "score": 0.0, "mae": 60.0, "DICE": 0.5}
     assert content["entries"] == [
-        {**better, "cases": 1, "simulated": True, "starter": False},
-        {**worse, "cases": 1, "simulated": True, "starter": True},
+        {**better, "cases": 1, "simulated": True, "starter": False, "random_features": False},
+        {**worse, "cases": 1, "simulated": True, "starter": True, "random_features": False},
     ]
     assert (content["ranking"], content["scores"]) == ("synthrad2025", "official")
     assert content["judged_by"]["segmenter"] == "tissue"
@@ -62,10 +62,10 @@ def test_three_files_and_the_terminal(metrics: list[Path], tmp_path: Path) -> No
     lines = (output / "leaderboard.md").read_text().splitlines()
     assert lines[:2] == [f"Ranking: synthrad2025, official scores, judged by tissue; {content['note']}", ""]
     assert lines[2:] == [
-        "| rank | entry | score | mae | DICE | cases | simulated | starter |",
-        "|---|---|---|---|---|---|---|---|",
-        "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False |",
-        "| 2 | worse | 0 | 60 | 0.5 | 1 | True | True |",
+        "| rank | entry | score | mae | DICE | cases | simulated | starter | random_features |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False | False |",
+        "| 2 | worse | 0 | 60 | 0.5 | 1 | True | True | False |",
     ]
     assert "judged by tissue" in outcome.out
     assert "better (simulated)" in outcome.out
@@ -90,8 +90,8 @@ def test_missing_value_on_the_platform(metrics: list[Path], tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert [(row["rank"], row["DICE"]) for row in rows] == [("1", "0.75"), ("2", "0.5"), ("", "")]
     lines = (output / "leaderboard.md").read_text().splitlines()
-    assert lines[4] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False |"
-    assert lines[6] == "| - | a | - | 40 | - | 1 | False | True |"
+    assert lines[4] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False | False |"
+    assert lines[6] == "| - | a | - | 40 | - | 1 | False | True | False |"
     assert "a (starter)" in outcome.out
 
 
