@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from evaluation.segmenters.tissue import BONE, SOFT_TISSUE, TISSUES
 from evaluation.structures import STRUCTURE_NAMES
 from synthct.errors import InputError
 from synthct.features.compact.labels import COMPACT_LABELS, TISSUE_GROUPS, TOTAL_GROUPS, group_labels
+from synthct.features.folder import STARTER, extractor_folder, open_extractor
+from synthct.features.normalisation import normalise
 
 CLASS = {name: label for label, name in COMPACT_LABELS.items()}
 
@@ -52,3 +57,27 @@ def test_grouping_by_hand() -> None:
 def test_a_foreign_label_is_named() -> None:
     with pytest.raises(InputError, match=r"seg.mha: holds label 118; expected labels from 1 to 117"):
         group_labels(np.array([5, 118]), TOTAL_GROUPS, "seg.mha")
+
+
+def test_the_starter_extractor_says_what_it_is() -> None:
+    extractor = open_extractor(extractor_folder(Path(STARTER)))
+    assert (extractor.starter, extractor.random, extractor.spacing) == (True, False, (3.0, 1.0, 1.0))
+    assert dict(extractor.labels) == dict(COMPACT_LABELS)
+    assert len(extractor.layers) == 9
+    card = (extractor_folder(Path(STARTER)) / "README.md").read_text()
+    assert f"`{extractor.sha256[:12]}`" in card
+
+
+def test_the_starter_extractor_tells_bone_from_muscle() -> None:
+    """A cylinder of compact bone in muscle, in air: the class map has both."""
+    hu = torch.full((1, 1, 24, 96, 96), -1000.0)
+    y, x = torch.meshgrid(torch.arange(96) - 48, torch.arange(96) - 48, indexing="ij")
+    hu[..., (y**2 + x**2) < 40**2] = 50.0
+    hu[..., (y**2 + x**2) < 10**2] = 900.0
+    extractor = open_extractor(extractor_folder(Path(STARTER)))
+    with torch.no_grad():
+        units = normalise(hu, extractor.normalisation)
+        classes = extractor.backbone.stored(units).argmax(1)[0, 12]
+    assert int(classes[48, 48]) == CLASS["bones"]
+    assert int(classes[48, 48 + 25]) == CLASS["muscles"]
+    assert int(classes[2, 2]) == 0
