@@ -12,7 +12,7 @@ import typer
 from algorithms.interface import find_algorithm
 from synthct.anatomy import Region, Task
 from synthct.cli.console import tell
-from synthct.cli.ct_options import ct_statistics
+from synthct.cli.nnunet_options import ConfigurationOption, OrientationOption, UpsamplingOption, ct_statistics
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder
 
@@ -45,21 +45,13 @@ def import_weights(
     region: Annotated[list[Region], typer.Option(help="Region it was trained for, any; may be repeated.")],
     algorithm: Annotated[str, typer.Option(help="Whose model it becomes.")] = "nnresunet-afp",
     folds: Annotated[str | None, typer.Option(metavar="K,...", help="Folds. [default: every numbered one]")] = None,
-    configuration: Annotated[
-        str | None, typer.Option(help="Of plans.json. [default: the one that the checkpoint names]")
-    ] = None,
+    configuration: ConfigurationOption = None,
     ct_mean: Annotated[float | None, typer.Option(help="Mean of the training CTs, in HU.")] = None,
     ct_std: Annotated[float | None, typer.Option(help="Their standard deviation, in HU.")] = None,
     ct_low: Annotated[float | None, typer.Option(help="Bound that they were clipped to, in HU.")] = None,
     ct_high: Annotated[float | None, typer.Option(help="The same above.")] = None,
-    upsampling: Annotated[
-        Literal["trilinear", "transposed"] | None,
-        typer.Option(help="Of the decoder. [default: by the tensors' shapes]"),
-    ] = None,
-    orientation: Annotated[
-        Literal["lps", "ras"] | None,
-        typer.Option(help="Of the training arrays. [default: ras for nnU-Net's reorienting reader, else lps]"),
-    ] = None,
+    upsampling: UpsamplingOption = None,
+    orientation: OrientationOption = None,
     trained_on: Annotated[str, typer.Option(help="What the model card says of the data.")] = "",
 ) -> None:
     """Make a trained regression net of nnU-Net's kind a model folder, for --model. No code in its files is run.

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from synthct.cli.console import tell
-from synthct.cli.ct_options import ct_statistics
 from synthct.cli.features_train import train_extractor
+from synthct.cli.nnunet_options import ConfigurationOption, OrientationOption, UpsamplingOption, ct_statistics
 from synthct.errors import UsageError
 from synthct.files import prepare_output_folder
 
@@ -42,9 +42,7 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="DST", help="New extractor folder.")],
     kind: Annotated[Kind, typer.Option(help="Which network SRC holds.")] = "nnunet",
     fold: Annotated[str | None, typer.Option(metavar="K", help="Fold, a number or all. [default: the lowest]")] = None,
-    configuration: Annotated[
-        str | None, typer.Option(help="Of plans.json. [default: the one that the checkpoint names]")
-    ] = None,
+    configuration: ConfigurationOption = None,
     layers: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Maps that the loss compares. [default: the paper's]")
     ] = None,
@@ -52,14 +50,8 @@ def convert(
     std: Annotated[float | None, typer.Option(help="Standard deviation, in HU.")] = None,
     low: Annotated[float | None, typer.Option(help="Lower clip bound, in HU.")] = None,
     high: Annotated[float | None, typer.Option(help="Upper clip bound, in HU.")] = None,
-    upsampling: Annotated[
-        Literal["trilinear", "transposed"] | None,
-        typer.Option(help="Of the decoder. [default: by the tensors' shapes]"),
-    ] = None,
-    orientation: Annotated[
-        Literal["lps", "ras"] | None,
-        typer.Option(help="Of the training arrays. [default: ras for nnU-Net's reorienting reader, else lps]"),
-    ] = None,
+    upsampling: UpsamplingOption = None,
+    orientation: OrientationOption = None,
     depth: Annotated[int | None, typer.Option(help="Layers of a MedicalNet: 10, 18, 34 or 50. [default: 10]")] = None,
     trained_on: Annotated[str, typer.Option(help="What the card says of the training data.")] = "",
 ) -> None:

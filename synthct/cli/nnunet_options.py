@@ -1,13 +1,28 @@
-"""CT statistics as options: mean, deviation and clip bounds, all four or none. They are asked for, never guessed."""
+"""Options of the commands that read an nnU-Net model; CT statistics come all four or none, and are never guessed."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import typer
 from pydantic import ValidationError
 
 from synthct.errors import UsageError
 from synthct.intensity import ZScore
 
-__all__ = ["ct_statistics"]
+__all__ = ["ConfigurationOption", "OrientationOption", "UpsamplingOption", "ct_statistics"]
+
+ConfigurationOption = Annotated[
+    str | None, typer.Option(help="Of plans.json. [default: the one that the checkpoint names]")
+]
+UpsamplingOption = Annotated[
+    Literal["trilinear", "transposed"] | None,
+    typer.Option(help="Of the decoder. [default: by the tensors' shapes]"),
+]
+OrientationOption = Annotated[
+    Literal["lps", "ras"] | None,
+    typer.Option(help="Of the training arrays. [default: ras for nnU-Net's reorienting reader, else lps]"),
+]
 
 
 def ct_statistics(
