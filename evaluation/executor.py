@@ -91,8 +91,11 @@ class Crew:
     ) -> Iterator[tuple[Argument, Result]]:
         """Run `work` on every argument and yield (argument, result) as they finish, in no fixed order.
 
+        What still waits when the iteration ends early is given up by `open_crew`: a pool whose workers are killed
+        stumbles over futures that were cancelled from here.
+
         Raises:
-            LostWorkerError: a worker died; what is still waiting is given up.
+            LostWorkerError: a worker died.
         """
         pending: dict[Future[Result], Argument] = {}
         try:
@@ -109,9 +112,6 @@ class Crew:
             raise LostWorkerError(_lost_message("a worker process")) from error
         except CancelledError as error:  # that is what Dask makes of a scheduler that went away
             raise LostWorkerError(_lost_message("the Dask scheduler")) from error
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 @contextmanager
@@ -219,11 +219,13 @@ def _open_cluster(address: str) -> Iterator[Crew]:
             client = Client(_scheduler_address(address), timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(f"--dask {address}: no scheduler answers ({error or 'timed out'})") from error
+    executor = client.get_executor(pure=False, retries=0)
     try:
-        yield Crew(client.get_executor(pure=False, retries=0), None, _WorkerWatch(client).missing)
+        yield Crew(executor, None, _WorkerWatch(client).missing)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(f"interrupted; {_KEPT}") from error
     finally:
+        executor.shutdown(wait=False)  # cancels what still waits
         client.close()
 
 

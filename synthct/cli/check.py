@@ -117,7 +117,8 @@ class _Ended(BaseException):
 def _unwound_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does, so that what it made is removed.
 
-    A further one is ignored, so that it does not end the removal; Ctrl-C does.
+    A further one is ignored until the process is gone, so that it ends neither the removal nor the last line and the
+    exit code; Ctrl-C ends the removal.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -132,6 +133,7 @@ def _unwound_by_signals() -> Iterator[None]:
             signal.signal(each, end)
         yield
     except _Ended as error:
+        before.clear()
         _leave(f"ended by {error.number.name}", 128 + error.number)
     except KeyboardInterrupt:
         _leave("interrupted", 128 + signal.SIGINT)

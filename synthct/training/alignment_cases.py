@@ -159,6 +159,8 @@ def work_through(
                 yield waiting[future], future.result()
                 continue
             failures[waiting[future]] = error
+            if isinstance(error, BrokenProcessPool):
+                continue  # the pool fails the others itself, and stumbles over those that are cancelled meanwhile
             if not isinstance(error, InputError) or isinstance(error, OutputError):
                 for other in waiting:
                     other.cancel()
