@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
-from synthct.routes import CARD_NAME, PLATFORM_FOLDERS, Routes, find_folder, holds_model, read_routes
+from synthct.routes import CARD_NAME, PLATFORM_FOLDERS, Routes, find_folder, read_routes, starter_folders
 from synthct.weights import ModelFolder, open_model, read_card
 
 __all__ = ["ModelSource", "StarterWarning", "find_source", "starter_allowed"]
@@ -93,9 +93,13 @@ class ModelSource:
             return self.routes.lead(task, region)
         if len(self.folders) == 1 or task is None:
             return self.folders[0]
-        for path in self.folders:
-            if read_card(path).covers(task, region):
+        cards = {path: read_card(path) for path in self.folders}
+        for path, card in cards.items():
+            if card.covers(task, region):
                 return path
+        of_task = next((path for path, card in cards.items() if task in card.tasks), None)
+        if of_task is not None:
+            return of_task  # whose card refuses the region, or is overruled
         raise WeightsError(
             f"no starter weights of {', '.join(self.names)} are for {task}, {region or 'unknown region'}; expected a "
             f"model in {PLATFORM_FOLDERS[0]}"
@@ -110,7 +114,7 @@ def find_source(model: Path | None, starters: Mapping[str, Path], *, use_starter
 
     Args:
         model: folder that the user named, or None.
-        starters: the starter folder of each algorithm that may predict, by name.
+        starters: the starter folder of each algorithm that may predict, by name; it may hold a model per task.
         use_starter: the user asked for starter weights by --starter.
 
     Raises:
@@ -127,7 +131,7 @@ def find_source(model: Path | None, starters: Mapping[str, Path], *, use_starter
             f"folder at {PLATFORM_FOLDERS[0]}, or --model DIR ({STARTER_VARIABLE}=1, or --starter, runs the starter "
             "weights)"
         )
-    folders = [path for path in starters.values() if holds_model(path)]
+    folders = [folder for path in starters.values() for folder in starter_folders(path)]
     if not folders:
         first = next(iter(starters.values()))
         raise WeightsError(f"{first}: {words} has no starter weights; expected --model DIR")

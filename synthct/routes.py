@@ -27,6 +27,7 @@ __all__ = [
     "member_folders",
     "read_model_json",
     "read_routes",
+    "starter_folders",
 ]
 
 CARD_NAME = "model.json"
@@ -178,6 +179,17 @@ def holds_model(path: Path) -> bool:
         return (path / CARD_NAME).is_file() or bool(member_folders(path))
     except PermissionError as error:
         raise _closed(path, error) from error
+
+
+def starter_folders(path: Path) -> list[Path]:
+    """The models of an algorithm's starter folder: itself, or one inside it per task, such as starter/mri.
+
+    Raises:
+        WeightsError: the folder may not be looked into.
+    """
+    if holds_model(path):
+        return [path]
+    return [path / task for task in Task if holds_model(path / task)]
 
 
 def member_folders(path: Path) -> list[Path]:

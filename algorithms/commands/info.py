@@ -22,6 +22,7 @@ from synthct.routes import (
     holds_model,
     join_digests,
     member_folders,
+    starter_folders,
 )
 
 __all__ = ["info"]
@@ -79,7 +80,8 @@ def _detail(about: About) -> dict[str, Any]:
 def _models(about: About) -> list[dict[str, Any]]:
     """Model folders in reach without --model: the user's and the starter; read, not proven."""
     models = []
-    for path, source in [*((folder, "user") for folder in _user_folders()), (about.starter, "starter")]:
+    starters = [(folder, "starter") for folder in starter_folders(about.starter)]
+    for path, source in [*((folder, "user") for folder in _user_folders()), *starters]:
         if not holds_model(path):
             continue
         folds = member_folders(path)

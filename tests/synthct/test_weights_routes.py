@@ -12,6 +12,7 @@ import torch
 from synthct.anatomy import Region, Task
 from synthct.errors import WeightsError
 from synthct.model_source import StarterWarning, find_source
+from synthct.routes import starter_folders
 from synthct.weights import save_model
 
 ROUTES = {"mri/AB": "abdomen", "mri/*": "any", "cbct/TH": "deep/thorax"}
@@ -174,3 +175,19 @@ def test_first_starter_that_covers_the_case(tmp_path: Path) -> None:
     assert source.open(Task.MRI, None).path == tmp_path / "a"  # already open, so said already
     with pytest.raises(WeightsError, match="no starter weights of a, b, c are for cbct, P"):
         source.open(Task.CBCT, Region.PELVIS)
+
+
+def test_starters_of_one_algorithm_by_task(tmp_path: Path) -> None:
+    starter = tmp_path / "x" / "starter"
+    _save(starter / "cbct", algorithm="x", tasks=(Task.CBCT,), regions=(Region.THORAX,))
+    _save(starter / "mri", algorithm="x", tasks=(Task.MRI,), regions=(Region.EXTREMITY,))
+    (starter / "README.md").write_text("no model\n")
+    assert starter_folders(starter) == [starter / "mri", starter / "cbct"]
+    assert starter_folders(starter / "mri") == [starter / "mri"]
+    assert starter_folders(tmp_path) == []
+    source = find_source(None, {"x": starter}, use_starter=True)
+    with pytest.warns(StarterWarning):
+        opened = [source.open(Task.CBCT, Region.THORAX), source.open(Task.MRI, Region.BRAIN), source.open(None)]
+    assert [folder.path.name for folder in opened] == ["cbct", "mri", "mri"]
+    with pytest.raises(WeightsError, match=r"for task mri, region EX; the case is mri, B \(synthct predict --force"):
+        opened[1].require(Task.MRI, Region.BRAIN)
