@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,17 @@ from algorithms.training import TrainingRun
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, CaseFiles
 from synthct.errors import InputError
+from synthct.resample import resample_like, resample_to_spacing
 from synthct.training.cache import CachedCase, PreparedCase, VolumeCache
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PairedData", "require_references"]
+__all__ = ["PairedData", "require_references", "resampled_case"]
 
 log = logging.getLogger(__name__)
+
+Spacing = tuple[float, float, float]
 
 Normalise = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
@@ -55,6 +58,7 @@ class PairedData:
         validation: tuple[str, ...],
         excluded: tuple[str, ...],
         before: Callable[[Case], Case] | None = None,
+        lone_images: bool = False,
     ) -> PairedData:
         """Normalise every pair into the run's cache, from the first process first.
 
@@ -67,12 +71,14 @@ class PairedData:
             validation: ids that the preset holds out; the run's fold outranks them.
             excluded: ids that the preset leaves out.
             before: what is done to a case first, such as resampling.
+            lone_images: cases to train on may lack their CT.
 
         Raises:
             InputError: a case has no CT, the tasks are mixed, or no training case is left.
         """
         held_out = frozenset(validation if run.validation is None else run.validation)
-        files = require_references(tuple(case for case in run.cases if case.id not in excluded))
+        kept = tuple(case for case in run.cases if case.id not in excluded)
+        files = require_references(kept, lone={case.id for case in kept} - held_out if lone_images else ())
         if all(case.id in held_out for case in files):
             raise InputError("no training case is left after leaving out validation and test cases")
         folder = run.cache or run.run_dir / "cache"
@@ -90,15 +96,15 @@ class PairedData:
             run.progress.remove_task(bar)
         training = tuple(case for case in cached if case.id not in held_out)
         regions = {case.region for case in files if case.region is not None}
-        kept = tuple(case for case in cached if case.id in held_out)
+        judges = tuple(case for case in cached if case.id in held_out)
         if fabric.is_global_zero:
-            judged = f"{len(kept)} to validate on" if kept else "none to validate on: the last weights will be kept"
+            judged = f"{len(judges)} to validate on" if judges else "none to validate on: the last weights will be kept"
             log.info("%d cases to train on, %s", len(training), judged)
-        return cls(training, kept, files[0].task, tuple(sorted(regions)))
+        return cls(training, judges, files[0].task, tuple(sorted(regions)))
 
 
-def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
-    """Return the cases, all of one task and each with its CT.
+def require_references(cases: tuple[CaseFiles, ...], *, lone: Container[str] = ()) -> tuple[CaseFiles, ...]:
+    """Return the cases, all of one task and each with its CT; those with an id in `lone` may lack it.
 
     Raises:
         InputError: there is no case, one has no CT, or the tasks are mixed.
@@ -106,7 +112,7 @@ def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
     if not cases:
         raise InputError("no case to train on is left; expected some that no option and no preset leaves out")
     for files in cases:
-        if files.reference is None:
+        if files.reference is None and files.id not in lone:
             raise InputError(f"{files.image.parent}: case {files.id} has no CT; expected ct.mha to train on")
     tasks = sorted({str(files.task) for files in cases})
     if len(tasks) != 1:
@@ -114,15 +120,26 @@ def require_references(cases: tuple[CaseFiles, ...]) -> tuple[CaseFiles, ...]:
     return cases
 
 
+def resampled_case(case: Case, spacing: Spacing | None, *, separate_axis: bool = False) -> Case:
+    """The case on a spacing in mm (z, y, x), by cubic B-splines; the very same where it is on it already, or for None.
+
+    Mask and CT are brought onto the image's new grid, so that no rounding can part them; `separate_axis` is
+    `resample_to_spacing`'s, of the image.
+    """
+    if spacing is None:
+        return case
+    image = resample_to_spacing(case.image, spacing, order=3, separate_axis=separate_axis)
+    mask = resample_like(case.mask, image.geometry, order=0)
+    reference = None if case.reference is None else resample_like(case.reference, image.geometry, order=3)
+    return replace(case, image=image, mask=mask, reference=reference)
+
+
 def _normalise(
     case: Case, *, image: Normalise, reference: Normalise, before: Callable[[Case], Case] | None
 ) -> PreparedCase:
     case = before(case) if before is not None else case
-    if case.reference is None:
-        raise InputError(f"case {case.id} has no CT; expected ct.mha to train on")
-    return PreparedCase(
-        image=image(case.image.voxels), reference=reference(case.reference.voxels), weight=case.mask.voxels
-    )
+    ct = None if case.reference is None else reference(case.reference.voxels)
+    return PreparedCase(image=image(case.image.voxels), reference=ct, weight=case.mask.voxels)
 
 
 def _name_absent(run: TrainingRun, names: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel
 from rich.progress import Progress
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from algorithms.interface import About
 from algorithms.presets import parse_settings
-from synthct.anatomy import Region
+from synthct.anatomy import Region, Task
 from synthct.dataset import CaseFiles
 from synthct.errors import UsageError
 from synthct.weights import ModelFolder, load_tensors, open_model, save_model
@@ -24,14 +24,39 @@ from synthct.weights import ModelFolder, load_tensors, open_model, save_model
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from algorithms.pairs import PairedData
+    from synthct.features.backbones import ExtractorKind
     from synthct.features.interface import FeatureExtractor
     from synthct.inference.engine import Precision
+    from synthct.training.cache import CachedCase
 
-__all__ = ["Launcher", "TrainingRun", "check_settings", "load_recipe"]
+__all__ = ["Launcher", "TrainingData", "TrainingRun", "check_settings", "load_recipe"]
 
 RANDOM_SEED = 0
 """Of random extractors' weights."""
+
+
+class TrainingData(Protocol):
+    """The prepared cases of a run, paired or not."""
+
+    @property
+    def training(self) -> tuple[CachedCase, ...]:
+        """Cases to train on, each once."""
+        ...
+
+    @property
+    def validation(self) -> tuple[CachedCase, ...]:
+        """Cases that are held out."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """Of all cases."""
+        ...
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Of all cases, each once."""
+        ...
 
 
 @dataclass(eq=False)
@@ -134,10 +159,11 @@ class TrainingRun:
         own = [member for member in model.folds if member.path.name == f"fold_{self.fold}"]
         return {network: load_tensors(own[0] if own else model)}
 
-    def feature_extractor(self) -> FeatureExtractor:
+    def feature_extractor(self, kind: ExtractorKind = "nnunet") -> FeatureExtractor:
         """Open the extractor that the call names, or draw random weights for one of its shape.
 
-        Without a folder random weights are those of the compact seven-class network (ALGORITHMS 1.3).
+        Without a folder random weights are those of the kind's usual network; for nnunet the compact seven-class one
+        (ALGORITHMS 1.3).
 
         Raises:
             UsageError: the call names none.
@@ -149,11 +175,11 @@ class TrainingRun:
             if self.extractor is None:
                 raise UsageError(
                     "the preset compares features, and no extractor is named; expected --extractor DIR (synthct "
-                    "features convert makes one of a trained nnU-Net), or --random-extractor for a trial"
+                    "features convert makes one of trained weights), or --random-extractor for a trial"
                 )
             return open_extractor(extractor_folder(self.extractor))
         if self.extractor is None:
-            return random_extractor("nnunet", RANDOM_SEED)
+            return random_extractor(kind, RANDOM_SEED)
         card = read_extractor_card(extractor_folder(self.extractor))
         return random_extractor(
             card.kind, RANDOM_SEED, network=card.network, normalisation=card.normalisation, layers=card.layers
@@ -164,7 +190,7 @@ class TrainingRun:
         names: dict[str, Precision] = {"fp32": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
         return names.get(training, "auto")
 
-    def fingerprint(self, config: BaseModel, data: PairedData, extractor: FeatureExtractor | None = None) -> str:
+    def fingerprint(self, config: BaseModel, data: TrainingData, extractor: FeatureExtractor | None = None) -> str:
         """Hash of what a checkpoint must have in common with the run that takes it up: settings, voxels, extractor.
 
         The loop's settings are left out: the checkpoint knows itself which of those may differ.
@@ -179,7 +205,7 @@ class TrainingRun:
         self,
         fabric: Fabric,
         tensors: Mapping[str, Tensor],
-        data: PairedData,
+        data: TrainingData,
         *,
         algorithm: str,
         config: dict[str, Any],

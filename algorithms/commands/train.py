@@ -135,11 +135,11 @@ def _require_task(about: About, cases: tuple[CaseFiles, ...]) -> None:
 
 def _require_used(about: About, settings: BaseModel, *, plan: bool, extractor: bool) -> None:
     """Refuse options that this algorithm would pass over."""
-    for option, given, setting in (("--plan", plan, "plan"), ("--extractor", extractor, "afp_weight")):
-        if given and setting not in type(settings).model_fields:
-            raise UsageError(
-                f"{option} is nothing that {about.name} uses; expected an algorithm with setting '{setting}'"
-            )
+    uses = {"--plan": (plan, ("plan",)), "--extractor": (extractor, ("afp_weight", "style_weight"))}
+    for option, (given, wanted) in uses.items():
+        if given and not any(setting in type(settings).model_fields for setting in wanted):
+            named = " or ".join(f"'{setting}'" for setting in wanted)
+            raise UsageError(f"{option} is nothing that {about.name} uses; expected an algorithm with setting {named}")
 
 
 def _folders(

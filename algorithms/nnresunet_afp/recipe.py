@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 from lightning_fabric import Fabric
 
+from algorithms.fitting import fit_network
 from algorithms.nnresunet_afp.about import ABOUT
 from algorithms.nnresunet_afp.objective import NETWORK, AfpObjective
 from algorithms.nnresunet_afp.planning import find_plan
 from algorithms.nnresunet_afp.predictor import ModelConfig
 from algorithms.nnresunet_afp.settings import RecipeConfig
 from algorithms.nnresunet_afp.validation import FeatureJudge
-from algorithms.pairs import PairedData
+from algorithms.pairs import PairedData, resampled_case
 from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun
 from synthct.anatomy import Task
-from synthct.dataset import Case
 from synthct.errors import UsageError
 from synthct.features.interface import FeatureExtractor
-from synthct.inference.engine import Engine
 from synthct.intensity import ZScore
 from synthct.planning.plan import Plan
-from synthct.resample import resample_like, resample_to_spacing
-from synthct.training.loop import fit
 from synthct.training.patches import GAIN, Fill, PairedSampler
-from synthct.training.source import PatchSource
-from synthct.training.validation import SweptValidation
 from synthct.weights import ModelFolder
 
 __all__ = ["SETTINGS", "train"]
@@ -76,46 +70,31 @@ def train(run: TrainingRun) -> ModelFolder:
         key=f"{plan.image!r} {plan.ct!r} {plan.spacing}",
         validation=config.validation_cases,
         excluded=config.excluded_cases,
-        before=lambda case: _resampled(case, plan),
+        before=lambda case: resampled_case(case, plan.spacing, separate_axis=True),
     )
     fill = Fill(image=_darkest(data), reference=model.air)
     # values in HU are to be trusted
     sampling = config.sampling(plan.patch, gain=0.0 if isinstance(plan.image, ZScore) else GAIN)
-    judge = None
-    if extractor is not None:
-        judge = FeatureJudge(extractor, config, plan, fabric).judge
-    result = fit(
-        AfpObjective(config, plan, extractor, fabric),
-        PatchSource(
-            PairedSampler(
-                data.training,
-                sampling,
-                fill,
-                config.loop.seed,
-            ),
-            batch=plan.batch,
-            workers=run.workers,
-        ),
-        SweptValidation(
-            data.validation,
-            network=NETWORK,
-            engine=Engine(fabric.device, precision=run.validation_precision(config.loop.precision)),
-            settings=config.sweep(plan.patch, validation=True),
-            fill=fill,
-            to_hu=plan.ct.invert,
-            first=judge,
-        ),
-        config.loop.limited(run.max_steps),
-        run.run_dir,
+    tensors = fit_network(
+        run,
         fabric,
-        progress=run.progress,
-        fingerprint=run.fingerprint(config.model_copy(update={"plan": plan}), data, extractor),
-        resume=run.resume,
+        AfpObjective(config, plan, extractor, fabric),
+        network=NETWORK,
+        data=data,
+        sampler=PairedSampler(data.training, sampling, fill, config.loop.seed),
+        batch=plan.batch,
+        fill=fill,
+        windows=config.sweep(plan.patch, validation=True),
+        ct=plan.ct,
+        loop=config.loop,
+        settings=config.model_copy(update={"plan": plan}),
         initial=initial,
+        extractor=extractor,
+        judge=None if extractor is None else FeatureJudge(extractor, config, plan, fabric).judge,
     )
     return run.save(
         fabric,
-        result.best[NETWORK],
+        tensors,
         data,
         algorithm=ABOUT.name,
         config=model.model_dump(mode="json"),
@@ -151,15 +130,6 @@ def _compare_spacings(extractor: FeatureExtractor | None, plan: Plan) -> None:
             "the extractor was trained at %s mm (z, y, x), the plan has %s mm: it sees anatomy at another scale",
             *(" x ".join(f"{edge:g}" for edge in spacing) for spacing in (extractor.spacing, plan.spacing)),
         )
-
-
-def _resampled(case: Case, plan: Plan) -> Case:
-    """The case on the plan's spacing; the very same where it is on it already."""
-    image = resample_to_spacing(case.image, plan.spacing, order=3, separate_axis=True)
-    # onto the image's grid, so that no rounding can part them
-    mask = resample_like(case.mask, image.geometry, order=0)
-    reference = None if case.reference is None else resample_like(case.reference, image.geometry, order=3)
-    return replace(case, image=image, mask=mask, reference=reference)
 
 
 def _darkest(data: PairedData) -> float:

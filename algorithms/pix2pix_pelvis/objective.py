@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from algorithms.pix2pix_pelvis.network import Discriminator, UNetGenerator
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
+from synthct.losses.adversarial import real_or_fake
 from synthct.losses.pixel import masked_l1
 from synthct.training.objective import Batch, Networks
 
@@ -54,18 +55,12 @@ class Pix2PixObjective:
         adversarial = fake.new_zeros(())
         if self._adversarial:
             shown_fake, shown_real = (ct * batch.weight + AIR * (1 - batch.weight) for ct in (fake, batch.reference))
-            real = _real_or_fake(nets[DISCRIMINATOR](batch.image, shown_real), is_real=True)
-            faked = _real_or_fake(nets[DISCRIMINATOR](batch.image, shown_fake.detach()), is_real=False)
+            real = real_or_fake(nets[DISCRIMINATOR](batch.image, shown_real), is_real=True)
+            faked = real_or_fake(nets[DISCRIMINATOR](batch.image, shown_fake.detach()), is_real=False)
             loss = 0.5 * (real + faked)
             yield DISCRIMINATOR, loss, {}
             with nets.frozen(DISCRIMINATOR) as judge:
-                adversarial = _real_or_fake(judge(batch.image, shown_fake), is_real=True)
+                adversarial = real_or_fake(judge(batch.image, shown_fake), is_real=True)
         l1 = masked_l1(fake, batch.reference, batch.weight)
         loss = config.l1_weight * l1 + config.adversarial_weight * adversarial
         yield GENERATOR, loss, {"l1_hu": l1.detach() * config.ct_scale, "adversarial": adversarial.detach()}
-
-
-def _real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
-    """Binary cross-entropy of logits against one answer for all."""
-    logits = logits.float()
-    return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(is_real)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from algorithms.fitting import fit_network
 from algorithms.pairs import PairedData
 from algorithms.pix2pix_pelvis.about import ABOUT
 from algorithms.pix2pix_pelvis.objective import GENERATOR, Pix2PixObjective
@@ -9,13 +10,9 @@ from algorithms.pix2pix_pelvis.predictor import ModelConfig
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun
-from synthct.inference.engine import Engine
 from synthct.inference.finish import HU_MAX, HU_MIN
 from synthct.intensity import LinearScale
-from synthct.training.loop import fit
 from synthct.training.patches import Fill, PairedSampler
-from synthct.training.source import PatchSource
-from synthct.training.validation import SweptValidation
 from synthct.weights import ModelFolder
 
 __all__ = ["SETTINGS", "train"]
@@ -50,32 +47,24 @@ def train(run: TrainingRun) -> ModelFolder:
         excluded=config.excluded_cases,
     )
     fill = Fill(image=0.0, reference=model.air)
-    result = fit(
-        Pix2PixObjective(config),
-        PatchSource(
-            PairedSampler(data.training, config.sampling, fill, config.loop.seed),
-            batch=config.batch,
-            workers=run.workers,
-        ),
-        SweptValidation(
-            data.validation,
-            network=GENERATOR,
-            engine=Engine(fabric.device, precision=run.validation_precision(config.loop.precision)),
-            settings=config.windows,
-            fill=fill,
-            to_hu=model.ct.invert,
-        ),
-        config.loop.limited(run.max_steps),
-        run.run_dir,
+    tensors = fit_network(
+        run,
         fabric,
-        progress=run.progress,
-        fingerprint=run.fingerprint(config, data),
-        resume=run.resume,
+        Pix2PixObjective(config),
+        network=GENERATOR,
+        data=data,
+        sampler=PairedSampler(data.training, config.sampling, fill, config.loop.seed),
+        batch=config.batch,
+        fill=fill,
+        windows=config.windows,
+        ct=model.ct,
+        loop=config.loop,
+        settings=config,
         initial=initial,
     )
     return run.save(
         fabric,
-        result.best[GENERATOR],
+        tensors,
         data,
         algorithm=ABOUT.name,
         config=model.model_dump(mode="json"),

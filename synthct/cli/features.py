@@ -15,7 +15,7 @@ from synthct.files import prepare_output_folder
 
 __all__ = ["features"]
 
-Kind = Literal["nnunet", "navi-airway", "medicalnet"]
+Kind = Literal["nnunet", "navi-airway", "medicalnet", "convnext"]
 
 features = typer.Typer(
     help="Make feature extractors for the anatomical feature loss.",
@@ -53,6 +53,18 @@ def convert(
     upsampling: UpsamplingOption = None,
     orientation: OrientationOption = None,
     depth: Annotated[int | None, typer.Option(help="Layers of a MedicalNet: 10, 18, 34 or 50. [default: 10]")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Of a ConvNeXt: pixels that a slice is resized to; 0 keeps its own. [default: 224]"),
+    ] = None,
+    slice_axis: Annotated[
+        Literal["z", "y", "x"] | None, typer.Option(help="Of a ConvNeXt: axis cut across. [default: z]")
+    ] = None,
+    slice_step: Annotated[int | None, typer.Option(help="Of a ConvNeXt: every N-th slice. [default: 1]")] = None,
+    intensity: Annotated[
+        Literal["fixed", "slice-min-max"] | None,
+        typer.Option(help="Of a ConvNeXt: -1000 ... 3000 HU, or each slice by its own range. [default: fixed]"),
+    ] = None,
     trained_on: Annotated[str, typer.Option(help="What the card says of the training data.")] = "",
 ) -> None:
     """Convert trained weights into an extractor folder, once. No code in a weights file is ever run."""
@@ -62,6 +74,8 @@ def convert(
     units = ct_statistics(mean, std, low, high)
     _require_meant(kind, {"--fold": fold, "--configuration": configuration, "--upsampling": upsampling}, only="nnunet")
     _require_meant(kind, {"--depth": depth}, only="medicalnet")
+    sight = {"size": size, "slice_axis": slice_axis, "slice_step": slice_step, "intensity": intensity}
+    _require_meant(kind, {f"--{name.replace('_', '-')}": value for name, value in sight.items()}, only="convnext")
     _require_new(source, target)
     common: dict[str, Any] = {"layers": chosen, "normalisation": units, "trained_on": trained_on}
     prepare_output_folder(target)
@@ -76,7 +90,8 @@ def convert(
             **common,
         )
     else:
-        settings = None if depth is None else {"depth": depth}
+        chosen_settings = {name: value for name, value in {"depth": depth, **sight}.items() if value is not None}
+        settings = {**chosen_settings, "size": None} if size == 0 else chosen_settings
         card = convert_tensors(kind, source, target, settings=settings, orientation=orientation or "lps", **common)
     tell(f"extractor folder {target}: {kind}, {len(card.layers)} layers (sha256 {card.sha256[:12]})")
 

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from synthct.errors import UsageError
+from synthct.features.convnext import CONVNEXT_NORMALISATION, ConvNextBackbone, ConvNextSettings
 from synthct.features.interface import Backbone
 from synthct.features.medicalnet import MedicalNetBackbone, MedicalNetSettings
 from synthct.features.navi_airway import NAVI_AIRWAY_NORMALISATION, NaviAirwayBackbone, NaviAirwaySettings
@@ -20,7 +21,7 @@ from synthct.networks.unet import UNetPlan
 
 __all__ = ["ExtractorKind", "build_backbone", "read_settings", "usual_normalisation"]
 
-ExtractorKind = Literal["nnunet", "navi-airway", "medicalnet"]
+ExtractorKind = Literal["nnunet", "navi-airway", "medicalnet", "convnext"]
 
 TOTALSEGMENTATOR_CT = ZScore(mean=-50.387, std=503.392, low=-1004, high=1588)
 """Of TotalSegmentator's 3 mm model (CONTRACT 3.4); only random nnU-Nets take it, trained ones bring their own."""
@@ -42,6 +43,7 @@ _KINDS: dict[ExtractorKind, _Kind] = {
     "nnunet": _Kind(UNetPlan, NnunetBackbone, TOTALSEGMENTATOR_CT, COMPACT_SETTINGS),
     "navi-airway": _Kind(NaviAirwaySettings, NaviAirwayBackbone, NAVI_AIRWAY_NORMALISATION, {}),
     "medicalnet": _Kind(MedicalNetSettings, MedicalNetBackbone, VolumeZScore(), {}),
+    "convnext": _Kind(ConvNextSettings, ConvNextBackbone, CONVNEXT_NORMALISATION, {}),
 }
 
 

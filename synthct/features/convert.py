@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from synthct.errors import UsageError, WeightsError
 from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
+from synthct.features.convnext_names import read_convnext_tensors
 from synthct.features.folder import ExtractorCard, save_extractor
 from synthct.features.interface import Backbone, FeatureExtractor
 from synthct.features.normalisation import VolumeZScore
@@ -90,7 +91,7 @@ def convert_nnunet(
 
 
 def convert_tensors(
-    kind: Literal["navi-airway", "medicalnet"],
+    kind: Literal["navi-airway", "medicalnet", "convnext"],
     source: Path,
     target: Path,
     *,
@@ -104,21 +105,27 @@ def convert_tensors(
 
     Args:
         kind: which network.
-        source: the file; the tensors may stand in it as they are, or under `state_dict`.
+        source: the file; the tensors may stand in it as they are, or under `state_dict` or `model`.
         target: extractor folder.
-        settings: of the network; None takes the kind's usual ones.
+        settings: of the network; None takes the kind's usual ones. A ConvNeXt's depths and widths are the file's.
         layers: maps; None takes all.
-        normalisation: of the CT; None takes the kind's own.
+        normalisation: of the CT; None takes the kind's own, and for ConvNeXt there is no other.
         orientation: of the training arrays.
         trained_on: data, in words.
 
     Raises:
         WeightsError: the file is missing, damaged, hostile, or not of that network.
-        UsageError: a setting or layer is unknown.
+        UsageError: a setting or layer is unknown, or the normalisation is given for a ConvNeXt.
     """
+    if kind == "convnext" and normalisation is not None:
+        raise UsageError("--mean, --std, --low and --high do not fit --kind convnext; expected its own fixed units")
     checked = read_settings(kind, settings)
-    backbone = build_backbone(kind, checked)
     tensors = _read_tensors(source)
+    if kind == "convnext":
+        found, tensors = read_convnext_tensors(tensors, str(source))
+        shape = found.model_dump(include={"depths", "widths"})
+        checked = read_settings(kind, {**shape, **(settings or {})})
+    backbone = build_backbone(kind, checked)
     for name in [name for name in tensors if name.startswith(HEADS)]:
         del tensors[name]
     for name, counter in own_tensors(backbone.stored).items():
@@ -174,6 +181,7 @@ def _read_tensors(source: Path) -> dict[str, Tensor]:
             content = load_restricted(stream, str(source))
     except OSError as error:
         raise WeightsError(f"{source}: cannot be read ({error.strerror}); expected a readable file") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
     return checkpoint_tensors(content, str(source))

@@ -43,7 +43,7 @@ class ExtractorCard(BaseModel):
 
     Attributes:
         kind: which network.
-        network: its settings (UNetPlan, NaviAirwaySettings or MedicalNetSettings).
+        network: its settings (UNetPlan, NaviAirwaySettings, MedicalNetSettings or ConvNextSettings).
         normalisation: from HU to the network's units.
         layers: maps that a loss compares.
         spacing: distance of voxel centres in mm (z, y, x) that it was trained at, or None where unknown.

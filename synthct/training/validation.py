@@ -15,11 +15,12 @@ from synthct.training.cache import CachedCase
 from synthct.training.objective import CaseScore
 from synthct.training.patches import Fill
 
-__all__ = ["SweptValidation"]
+__all__ = ["Judge", "SweptValidation"]
 
 FloatArray = npt.NDArray[np.float32]
 
 Judge = Callable[[FloatArray, FloatArray, npt.NDArray[np.bool_]], dict[str, float]]
+"""Values by name, of sCT and CT (HU) inside a mask, (z, y, x) each; the first decides what is best."""
 
 WINDOW_HU = (-300.0, 1000.0)
 """HU that a picture shows as black and white: soft tissue to compact bone."""

@@ -148,7 +148,10 @@ def test_damage_with_a_true_hash_is_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda card: card.update(kind="vgg"), "kind: Input should be 'nnunet', 'navi-airway' or 'medicalnet'"),
+        (
+            lambda card: card.update(kind="vgg"),
+            "kind: Input should be 'nnunet', 'navi-airway', 'medicalnet' or 'convnext'",
+        ),
         (lambda card: card.update(layers=["encoder.9"]), r"layer 'encoder\.9' is unknown"),
         (lambda card: card.update(layers=[]), "layers: Tuple should have at least 1 item"),
         (lambda card: card.pop("normalisation"), "normalisation: Field required"),

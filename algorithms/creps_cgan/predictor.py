@@ -1,0 +1,150 @@
+"""Predicting with creps-cgan: resample, scale, pad, sweep, upper median, invert, back onto the grid, finish."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from algorithms.creps_cgan.network import Generator, GeneratorConfig
+from algorithms.interface import Advance, Prediction
+from synthct.dataset import Case
+from synthct.errors import WeightsError
+from synthct.inference.engine import Engine
+from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.settings import SweepSettings
+from synthct.intensity import LinearScale
+from synthct.networks.state import fill_network, require_fit
+from synthct.resample import resample_like, resample_to_spacing
+from synthct.volume import Volume
+from synthct.weights import ModelFolder, load_tensors
+
+__all__ = ["CrepsPredictor", "ModelConfig", "load", "padded"]
+
+Millimetres = Annotated[float, Field(gt=0)]
+Voxel = TypeVar("Voxel", bound=np.generic)
+
+CLIP_HU = (-1024.0, 3000.0)
+"""Bounds of the sCT (paper 001)."""
+MOST_CLIPPED = 0.05
+"""Share of voxels inside the mask beyond the trained MR range from which a warning is given (inference)."""
+
+
+class ModelConfig(BaseModel):
+    """What model.json holds for this algorithm; axis order z, y, x.
+
+    Attributes:
+        network: the generator.
+        sweep: windows of prediction; the paper's are half a patch apart and merged by the upper median.
+        spacing: in mm, onto which an image is brought by cubic B-splines; None leaves it on its own.
+        image: scale of the MR; what lies beyond an image's edge is 0.
+        ct: scale of the CT.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    network: GeneratorConfig
+    sweep: SweepSettings
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | None
+    image: LinearScale
+    ct: LinearScale
+
+    @model_validator(mode="after")
+    def _patch_fits_the_strides(self) -> ModelConfig:
+        self.network.require_multiple(self.sweep.patch)
+        return self
+
+    @property
+    def air(self) -> float:
+        """Air in network units."""
+        return float(self.ct.apply(np.array([AIR_HU]))[0])
+
+
+class CrepsPredictor:
+    """Generators (one, or those of several folds) and the engine that sweeps them."""
+
+    def __init__(self, generators: Sequence[Generator], config: ModelConfig, engine: Engine) -> None:
+        self._generators = [generator.eval().to(engine.device) for generator in generators]
+        self._config = config
+        self._engine = engine
+
+    def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
+        """Translate one case; windows without a voxel of the mask are skipped."""
+        config = self._config
+        clipped = self._clipped_share(case)
+        image = case.image if config.spacing is None else resample_to_spacing(case.image, config.spacing, order=3)
+        mask = resample_like(case.mask, image.geometry, order=0)
+        swept = self._engine.sweep(
+            self._generators,
+            padded(config.image.apply(image.voxels), config.sweep.patch),
+            config.sweep,
+            wanted=padded(mask.voxels > 0, config.sweep.patch),
+            fill=0.0,
+            air=config.air,
+            advance=advance,
+        )
+        hu = self._on_grid(np.clip(config.ct.invert(swept.values), *CLIP_HU), image, case)
+        sct = case.image.with_voxels(finish_hu(hu.voxels, case.mask.voxels))
+        spread = None
+        if swept.spread is not None:
+            deviation = self._on_grid(swept.spread * np.float32(config.ct.scale), image, case)
+            spread = case.image.with_voxels(finish_spread(deviation.voxels, case.mask.voxels))
+        notes = {
+            "clipped_share": round(clipped, 4),
+            "resampled": image is not case.image,
+            "sweep": swept.notes,
+        }
+        return Prediction(sct, spread, notes=notes)
+
+    def _on_grid(self, values: npt.NDArray[np.float32], image: Volume, case: Case) -> Volume:
+        """Leave the padding out and bring values back onto the case's own grid."""
+        z, y, x = image.voxels.shape
+        return resample_like(image.with_voxels(np.ascontiguousarray(values[:z, :y, :x])), case.image.geometry)
+
+    def _clipped_share(self, case: Case) -> float:
+        """Share of the MR inside the mask beyond the trained range, with a warning where it is large."""
+        image = self._config.image
+        values = case.image.voxels[case.mask.voxels > 0]
+        clipped = float(np.mean((values < image.low) | (values > image.high)))
+        if clipped > MOST_CLIPPED or values.min() == values.max():
+            warnings.warn(
+                f"{case.id}: MR values from {values.min():g} to {values.max():g} ({clipped:.0%} beyond "
+                f"{image.low:g} to {image.high:g}) are not those the model was trained on; its HU will be wrong",
+                stacklevel=3,
+            )
+        return clipped
+
+
+def padded(voxels: npt.NDArray[Voxel], patch: tuple[int, int, int]) -> npt.NDArray[Voxel]:
+    """Add zeros at the far ends until each axis is a multiple of the patch's, as paper 001 does.
+
+    Which end is not said; the far one is inference. With windows half a patch apart the grid then fits exactly.
+    """
+    widths = [(0, -size % edge) for size, edge in zip(voxels.shape, patch, strict=True)]
+    return np.pad(voxels, widths) if any(after for _, after in widths) else voxels
+
+
+def load(model: ModelFolder, engine: Engine) -> CrepsPredictor:
+    """Build the generators that a model folder describes and fill them.
+
+    Raises:
+        WeightsError: the folder's settings or tensors do not fit the network.
+    """
+    try:
+        config = ModelConfig.model_validate(model.card.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "config"
+        raise WeightsError(f"{model.path}: settings do not fit creps-cgan ({where}: {first['msg']})") from error
+    generators = []
+    for member in model.members:
+        tensors = load_tensors(member)
+        require_fit(lambda: Generator(config.network), tensors, str(member.weights))
+        generator = Generator(config.network)
+        fill_network(generator, tensors, str(member.weights))
+        generators.append(generator)
+    return CrepsPredictor(generators, config, engine)

@@ -1,0 +1,105 @@
+"""From a SynthRAD folder to a model folder, without pairs: resample, scale, train against a discriminator, save."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from algorithms.creps_cgan.about import ABOUT
+from algorithms.creps_cgan.objective import GENERATOR, CrepsObjective
+from algorithms.creps_cgan.predictor import ModelConfig
+from algorithms.creps_cgan.settings import RecipeConfig
+from algorithms.fitting import fit_network
+from algorithms.pairs import PairedData, resampled_case
+from algorithms.presets import parse_settings
+from algorithms.training import TrainingRun
+from algorithms.unpaired import UnpairedData
+from synthct.errors import UsageError
+from synthct.intensity import LinearScale
+from synthct.training.patches import Fill, UnpairedSampler
+from synthct.weights import ModelFolder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from synthct.features.interface import FeatureExtractor
+
+__all__ = ["SETTINGS", "train"]
+
+SETTINGS = RecipeConfig
+
+log = logging.getLogger(__name__)
+
+
+def train(run: TrainingRun) -> ModelFolder:
+    """Train by the run's preset and save the generator (fp16) as a model folder.
+
+    Raises:
+        UsageError: the settings are not those of a preset, or name a style loss without an extractor.
+        InputError: no case is left for images or for CTs, or a case to validate on has no CT.
+        WeightsError: the checkpoint to resume from, the weights to start from or the extractor cannot be used.
+    """
+    config = parse_settings(RecipeConfig, run.config)
+    model = ModelConfig(
+        network=config.network,
+        sweep=config.windows,
+        spacing=config.spacing,
+        image=LinearScale(low=0.0, high=config.image_high, scale=config.image_scale),
+        ct=LinearScale(low=config.ct_low, high=config.ct_high, scale=config.ct_scale),
+    )
+    fabric = run.fabric(config.loop.precision)
+    extractor = _extractor(run, config, fabric)
+    initial = run.initial_weights(GENERATOR, ABOUT.name)
+    pairs = PairedData.prepare(
+        run,
+        fabric,
+        image=model.image.apply,
+        reference=model.ct.apply,
+        key=f"{model.image!r} {model.ct!r} {model.spacing}",
+        validation=config.validation_cases,
+        excluded=config.excluded_cases,
+        before=lambda case: resampled_case(case, model.spacing),
+        lone_images=True,
+    )
+    data = UnpairedData.split(pairs, disjoint=config.disjoint)
+    if fabric.is_global_zero:
+        log.info("unpaired: %s", data.describe())
+    fill = Fill(image=0.0, reference=model.air)
+    tensors = fit_network(
+        run,
+        fabric,
+        CrepsObjective(config, extractor),
+        network=GENERATOR,
+        data=data,
+        sampler=UnpairedSampler(data.images, data.references, config.sampling, fill, config.loop.seed),
+        batch=config.batch,
+        fill=fill,
+        windows=config.windows,
+        ct=model.ct,
+        loop=config.loop,
+        settings=config,
+        initial=initial,
+        extractor=extractor,
+    )
+    return run.save(
+        fabric,
+        tensors,
+        data,
+        algorithm=ABOUT.name,
+        config=model.model_dump(mode="json"),
+        extractor=extractor,
+    )
+
+
+def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
+    """The frozen network of the style loss, on the run's device."""
+    if config.style_weight == 0:
+        if run.extractor is not None or run.random_extractor:
+            raise UsageError("--extractor is given, but setting 'style_weight' is 0; expected it above 0")
+        return None
+    extractor = run.feature_extractor("convnext")
+    if fabric.is_global_zero:
+        log.info("style of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
+        if extractor.random:
+            log.warning("the style extractor's weights are RANDOM: this shows the software, not the loss")
+    return extractor.to(fabric.device)

@@ -1,0 +1,84 @@
+"""What an unpaired system has to beat: histogram matching, told the same CTs and no pair.
+
+    python -m benchmarks.unpaired histogram ALIGNED CASES OUTPUT     sCTs of CASES, to be scored by `synthct evaluate`
+
+The CT values are those inside the masks of the patients whose CTs preset starter of creps-cgan draws (setting
+`disjoint`), each patient counting the same. An MR value inside the mask becomes the CT value of the same rank.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from algorithms.unpaired import reference_patients
+from synthct.dataset import Case, find_cases, load_case
+from synthct.errors import InputError
+from synthct.files import prepare_output_folder
+from synthct.inference.finish import finish_hu
+from synthct.training.folds import patient_of
+from synthct.volume import write_volume
+
+app = typer.Typer(help="Yardsticks of unpaired training.", no_args_is_help=True)
+
+HELD_OUT = ("1EXA010", "1EXA017", "1EXA035", "1EXA045", "1EXA051")
+"""Validation and test cases of the limbs, which preset starter never draws."""
+RANKS = np.linspace(0.0, 1.0, 4001)
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@app.callback()
+def _group() -> None:
+    """Yardsticks of unpaired training."""
+
+
+def reference_quantiles(cases: list[Case]) -> FloatArray:
+    """CT values (HU) inside the masks at RANKS, the mean over the cases.
+
+    Raises:
+        InputError: there is no case, or one has no CT or an empty mask.
+    """
+    found = []
+    for case in cases:
+        if case.reference is None or not (case.mask.voxels > 0).any():
+            raise InputError(f"{case.id}: has no CT or an empty mask; expected both to take a histogram of")
+        found.append(np.quantile(case.reference.voxels[case.mask.voxels > 0], RANKS))
+    if not found:
+        raise InputError("no case to take a histogram of; expected some that are not held out")
+    return np.asarray(np.mean(found, axis=0))
+
+
+def match_histogram(case: Case, quantiles: FloatArray) -> npt.NDArray[np.int16]:
+    """Give each MR value inside the mask the CT value of its rank; equal values share the middle of theirs."""
+    inside = case.mask.voxels > 0
+    values = case.image.voxels[inside]
+    ordered = np.sort(values)
+    ranks = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(values))
+    hu = np.zeros(inside.shape, np.float64)
+    hu[inside] = np.interp(ranks, RANKS, quantiles)
+    return finish_hu(hu, case.mask.voxels)
+
+
+@app.command()
+def histogram(
+    data: Annotated[Path, typer.Argument(metavar="ALIGNED", help="Data set root whose CTs are told.")],
+    cases: Annotated[Path, typer.Argument(help="Data set root of the cases to translate.")],
+    output: Annotated[Path, typer.Argument(help="New folder for the sCTs.")],
+) -> None:
+    """Translate cases by unpaired histogram matching inside the mask."""
+    prepare_output_folder(output)
+    known = [files for files in find_cases(data) if files.id not in HELD_OUT]
+    chosen = reference_patients(files.id for files in known)
+    quantiles = reference_quantiles([load_case(files) for files in known if patient_of(files.id) in chosen])
+    for files in find_cases(cases):
+        case = load_case(files)
+        write_volume(case.image.with_voxels(match_histogram(case, quantiles)), output / f"{case.id}.mha")
+
+
+if __name__ == "__main__":
+    app()
