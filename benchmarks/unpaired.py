@@ -1,6 +1,7 @@
-"""What an unpaired system has to beat: histogram matching, told the same CTs and no pair.
+"""Unpaired training at a small machine's size: what it has to beat, and a ConvNeXt that nobody trained.
 
     python -m benchmarks.unpaired histogram ALIGNED CASES OUTPUT     sCTs of CASES, to be scored by `synthct evaluate`
+    python -m benchmarks.unpaired extractor OUTPUT                   an extractor folder: ConvNeXt-Tiny, RANDOM weights
 
 The CT values are those inside the masks of the patients whose CTs preset starter of creps-cgan draws (setting
 `disjoint`), each patient counting the same. An MR value inside the mask becomes the CT value of the same rank.
@@ -18,23 +19,21 @@ import typer
 from algorithms.unpaired import reference_patients
 from synthct.dataset import Case, find_cases, load_case
 from synthct.errors import InputError
+from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
+from synthct.features.folder import save_extractor
 from synthct.files import prepare_output_folder
 from synthct.inference.finish import finish_hu
+from synthct.networks.state import own_tensors
 from synthct.training.folds import patient_of
 from synthct.volume import write_volume
 
-app = typer.Typer(help="Yardsticks of unpaired training.", no_args_is_help=True)
+app = typer.Typer(help="Unpaired training at a small machine's size.", no_args_is_help=True)
 
 HELD_OUT = ("1EXA010", "1EXA017", "1EXA035", "1EXA045", "1EXA051")
 """Validation and test cases of the limbs, which preset starter never draws."""
 RANKS = np.linspace(0.0, 1.0, 4001)
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@app.callback()
-def _group() -> None:
-    """Yardsticks of unpaired training."""
 
 
 def reference_quantiles(cases: list[Case]) -> FloatArray:
@@ -78,6 +77,28 @@ def histogram(
     for files in find_cases(cases):
         case = load_case(files)
         write_volume(case.image.with_voxels(match_histogram(case, quantiles)), output / f"{case.id}.mha")
+
+
+@app.command()
+def extractor(
+    output: Annotated[Path, typer.Argument(help="New extractor folder.")],
+    size: Annotated[int, typer.Option(min=32, help="Edge in pixels that slices are resized to.")] = 64,
+    slice_step: Annotated[int, typer.Option(min=1, help="Every n-th slice.")] = 6,
+) -> None:
+    """Write a ConvNeXt-Tiny with random weights that looks at few and small slices; its card says RANDOM."""
+    prepare_output_folder(output)
+    settings = read_settings("convnext", {"size": size, "slice_step": slice_step})
+    backbone = build_backbone("convnext", settings)
+    save_extractor(
+        output,
+        own_tensors(backbone.stored),
+        kind="convnext",
+        network=settings.model_dump(mode="json"),
+        normalisation=usual_normalisation("convnext"),
+        layers=backbone.default_layers,
+        source="random weights, seed 0",
+        random=True,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Histogram matching without pairs: ranks by hand, whose CTs it is told, the command."""
+"""Histogram matching without pairs: ranks by hand, whose CTs it is told, the commands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from builders import make_volume
 
 from algorithms.unpaired import reference_patients
@@ -15,6 +16,7 @@ from benchmarks.unpaired import HELD_OUT, RANKS, app, match_histogram, reference
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, find_cases, load_case
 from synthct.errors import InputError
+from synthct.features.folder import open_extractor
 from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
@@ -85,3 +87,18 @@ def test_the_command_is_told_the_cts_of_the_half_that_training_draws(tmp_path: P
     assert (hu[~inside] == -1000).all()
     assert np.median(hu[inside]) == pytest.approx(np.interp(0.5, RANKS, wanted), abs=2)
     assert hu.max() <= wanted.max() + 1
+
+
+def test_the_extractor_says_that_nobody_trained_it(tmp_path: Path) -> None:
+    app(["extractor", str(tmp_path / "convnext"), "--size", "32", "--slice-step", "4"], standalone_mode=False)
+    made = open_extractor(tmp_path / "convnext")
+    assert made.random
+    assert "RANDOM" in made.name
+    with torch.inference_mode():
+        maps = made(torch.full((1, 1, 8, 20, 20), 40.0))
+    assert [tuple(each.shape) for each in maps] == [
+        (1, 96, 2, 8, 8),
+        (1, 192, 2, 4, 4),
+        (1, 384, 2, 2, 2),
+        (1, 768, 2, 1, 1),
+    ]
