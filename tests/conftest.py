@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OWN_VARIABLES = (
     *("GRAND_CHALLENGE_AUTHORIZATION", "GROUND_TRUTH_FOLDER", "INPUT_FOLDER", "MODEL_DIR", "NPROCS", "OUTPUT_FOLDER"),
     *("SYNTHCT_STARTER", "TASK_TYPE", "TOTALSEG_HOME_DIR", "TOTALSEG_WEIGHTS_PATH"),
 )
+
+# How fast a machine is, and what else it does, is no property of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from algorithms.creps_cgan.settings import RecipeConfig
+from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
+from synthct.features.folder import save_extractor
+from synthct.networks.state import own_tensors
 
-__all__ = ["DISCRIMINATOR_SHAPE", "GENERATOR_SHAPE", "tiny"]
+__all__ = ["DISCRIMINATOR_SHAPE", "GENERATOR_SHAPE", "save_tiny_convnext", "tiny"]
 
 GENERATOR_SHAPE: dict[str, Any] = {"width": 2, "inner": 4, "blocks": 1}
 DISCRIMINATOR_SHAPE: dict[str, Any] = {"width": 2}
@@ -21,3 +25,20 @@ def tiny(**changes: Any) -> RecipeConfig:
         "batch": 1,
     }
     return RecipeConfig.model_validate(preset | changes)
+
+
+def save_tiny_convnext(folder: Path, *, slice_step: int) -> Path:
+    """An extractor folder: a ConvNeXt of four blocks, whose card says that nobody trained it."""
+    shape = {"depths": [1, 1, 1, 1], "widths": [4, 8, 8, 8], "size": 32, "slice_step": slice_step}
+    settings = read_settings("convnext", shape)
+    backbone = build_backbone("convnext", settings)
+    save_extractor(
+        folder,
+        own_tensors(backbone.stored),
+        kind="convnext",
+        network=settings.model_dump(mode="json"),
+        normalisation=usual_normalisation("convnext"),
+        layers=backbone.default_layers,
+        random=True,
+    )
+    return folder

@@ -12,13 +12,11 @@ import pytest
 import SimpleITK as sitk
 import yaml
 from commands.command_line import Outcome, files_below, synthct
-from creps_settings import DISCRIMINATOR_SHAPE, GENERATOR_SHAPE
+from creps_settings import DISCRIMINATOR_SHAPE, GENERATOR_SHAPE, save_tiny_convnext
 from safetensors.numpy import load_file
 
 from algorithms.creps_cgan.about import ABOUT
 from algorithms.presets import read_preset
-from synthct.features.folder import save_extractor
-from synthct.networks.state import own_tensors
 from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
@@ -31,7 +29,6 @@ SETTINGS: dict[str, Any] = {
     "disjoint": True,
     "validation_cases": ["1EXA004"],
 }
-TINY_CONVNEXT = {"depths": [1, 1, 1, 1], "widths": [4, 8, 8, 8], "size": 32, "slice_step": 12}
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
@@ -51,22 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def extractor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ConvNeXt of four blocks; its card says that nobody trained it."""
-    from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
-
-    folder = tmp_path_factory.mktemp("extractor")
-    settings = read_settings("convnext", TINY_CONVNEXT)
-    backbone = build_backbone("convnext", settings)
-    save_extractor(
-        folder,
-        own_tensors(backbone.stored),
-        kind="convnext",
-        network=settings.model_dump(mode="json"),
-        normalisation=usual_normalisation("convnext"),
-        layers=backbone.default_layers,
-        random=True,
-    )
-    return folder
+    return save_tiny_convnext(tmp_path_factory.mktemp("extractor"), slice_step=12)
 
 
 def write_settings(path: Path, **changes: Any) -> Path:

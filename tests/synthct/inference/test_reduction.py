@@ -86,3 +86,12 @@ def test_comparisons_without_influence_are_left_out() -> None:
     assert halves < 2 * len(full) * 0.85
     assert selection_steps(1, (0,)) == ()
     assert selection_steps(2, (0,)) == ((0, 1, True, False),)
+
+
+@pytest.mark.parametrize("count", range(1, 28))
+def test_the_upper_median_is_the_rule_of_paper_001(count: int) -> None:
+    """3000 HU (3.0 in network units) joins an even count, the middle is taken, and all is clipped."""
+    values = torch.rand(count, 1000, generator=torch.Generator().manual_seed(count)) * 5 - 1.5
+    joined = torch.cat([values, torch.full((1, 1000), 3.0)]) if count % 2 == 0 else values
+    wanted = joined.sort(0).values[len(joined) // 2].clamp(-1.024, 3.0)
+    assert torch.equal(median_of(values, "upper").clamp(-1.024, 3.0), wanted)
