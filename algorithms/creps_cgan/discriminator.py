@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from synthct.networks.precision import full_precision
+
 __all__ = ["LAYERS", "Discriminator", "DiscriminatorConfig"]
 
 Triple = tuple[int, int, int]
@@ -52,6 +54,9 @@ class Discriminator(nn.Module):
     Batch norm without biases hides a scaling of all HU in a batch from it, since training shows it real and synthetic
     CTs in batches of their own: x and 2 x are judged alike. What holds the scale is the style loss.
 
+    It runs in float32 whatever the run's precision is: it is small, and the gradient that PyTorch 2.13 computes in bf16
+    on a CPU for the weights of a 4 x 4 x 4 convolution over 3 slices holds what memory held before, NaN now and then.
+
     Args:
         config: its shape.
     """
@@ -76,7 +81,8 @@ class Discriminator(nn.Module):
 
         A pelvic patch of 32 x 224 x 224 gives 2 x 26 x 26, one of the brain's 66 x 168 x 168 gives 6 x 19 x 19.
         """
-        logits: Tensor = self.net(ct)
+        with full_precision(ct):
+            logits: Tensor = self.net(ct.float())
         return logits
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from synthct.networks.precision import LastConvolution
+
 __all__ = ["Generator", "GeneratorConfig"]
 
 Positive = Annotated[int, Field(gt=0)]
@@ -78,7 +80,7 @@ class Generator(nn.Module):
         self.narrow = _conv(inner, width)
         self.up = nn.Upsample(scale_factor=2, mode=config.upsampling, align_corners=False)
         self.refine = _conv(width, width)
-        self.head = nn.Conv3d(width, 1, 1, bias=False)
+        self.head = LastConvolution(width, 1, 1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate normalised MR (batch, 1, z, y, x) into normalised CT of the same shape.

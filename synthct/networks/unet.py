@@ -12,7 +12,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-__all__ = ["LastConvolution", "TrilinearUpsampling", "UNetPlan", "build_unet"]
+from synthct.networks.precision import LastConvolution
+
+__all__ = ["TrilinearUpsampling", "UNetPlan", "build_unet"]
 
 NEGATIVE_SLOPE = 0.01
 NORM_EPSILON = 1e-5
@@ -111,17 +113,6 @@ class TrilinearUpsampling(nn.Module):
         larger = nn.functional.interpolate(image, scale_factor=self.stride, mode="trilinear", align_corners=True)
         result: Tensor = self.conv(larger)
         return result
-
-
-class LastConvolution(nn.Conv3d):
-    """The last layer, in float32 also under autocast: bf16 would round an sCT to several HU in bone."""
-
-    def forward(self, image: Tensor) -> Tensor:  # noqa: D102
-        image = image.to(self.weight.dtype)
-        if image.is_meta or not torch.is_autocast_enabled(image.device.type):
-            return super().forward(image)
-        with torch.autocast(image.device.type, enabled=False):
-            return super().forward(image)
 
 
 def build_unet(plan: UNetPlan) -> nn.Module:

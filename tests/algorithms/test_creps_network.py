@@ -78,7 +78,7 @@ def test_order_of_layers() -> None:
     block = ["Conv3d", "BatchNorm3d", "LeakyReLU", "Conv3d", "BatchNorm3d"]
     plain = ["Conv3d", "BatchNorm3d", "ReLU"]
     found = [type(leaf).__name__ for leaf in leaves(generator(blocks=2))]
-    assert found == [*plain, *plain, *block, *block, *plain, "Upsample", *plain, "Conv3d"]
+    assert found == [*plain, *plain, *block, *block, *plain, "Upsample", *plain, "LastConvolution"]
     norm_and_slope = ["Conv3d", "BatchNorm3d", "LeakyReLU"]
     assert [type(leaf).__name__ for leaf in leaves(discriminator())] == [*norm_and_slope * 4, "Conv3d"]
     other = [type(leaf).__name__ for leaf in leaves(discriminator(first_norm=False))]
