@@ -10,7 +10,7 @@ The CT values are those inside the masks of the patients whose CTs preset starte
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +87,15 @@ def extractor(
 ) -> None:
     """Write a ConvNeXt-Tiny with random weights that looks at few and small slices; its card says RANDOM."""
     prepare_output_folder(output)
-    settings = read_settings("convnext", {"size": size, "slice_step": slice_step})
+    save_random_convnext(output, {"size": size, "slice_step": slice_step})
+
+
+def save_random_convnext(folder: Path, shape: dict[str, Any]) -> None:
+    """Write an extractor folder: a ConvNeXt of that shape (`ConvNextSettings`) that nobody trained, seed 0."""
+    settings = read_settings("convnext", shape)
     backbone = build_backbone("convnext", settings)
     save_extractor(
-        output,
+        folder,
         own_tensors(backbone.stored),
         kind="convnext",
         network=settings.model_dump(mode="json"),

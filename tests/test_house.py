@@ -51,7 +51,17 @@ def offences(path: Path) -> list[str]:
             continue
         upward = own[0] == "synthct" and target[0] != "synthct"
         across = {own[0], target[0]} == {"algorithms", "evaluation"}
-        shared = {"interface", "training", "pairs", "unpaired", "fitting", "presets", "runtime", "commands"}
+        shared = {
+            "interface",
+            "training",
+            "pairs",
+            "unpaired",
+            "fitting",
+            "intensities",
+            "presets",
+            "runtime",
+            "commands",
+        }
         between = (
             own[0] == target[0] == "algorithms"
             and len(target) > 1

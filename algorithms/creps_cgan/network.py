@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from synthct.networks.precision import LastConvolution
+from synthct.networks.shapes import require_multiple
 
 __all__ = ["Generator", "GeneratorConfig"]
 
@@ -50,10 +51,9 @@ class GeneratorConfig(BaseModel):
         """Refuse a patch that the strides do not divide.
 
         Raises:
-            ValueError: an axis is no multiple of `stride_product`.
+            ValueError: an edge is no multiple of `stride_product`.
         """
-        if any(edge % step for edge, step in zip(patch, self.stride_product, strict=True)):
-            raise ValueError(f"patch {patch} (z, y, x) is no multiple of the strides' product {self.stride_product}")
+        require_multiple(patch, self.stride_product)
 
 
 class Generator(nn.Module):

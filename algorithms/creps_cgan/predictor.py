@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -11,11 +10,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from algorithms.creps_cgan.network import Generator, GeneratorConfig
+from algorithms.intensities import air_units, clipped_share
 from algorithms.interface import Advance, Prediction
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.networks.state import fill_network, require_fit
@@ -30,8 +30,6 @@ Voxel = TypeVar("Voxel", bound=np.generic)
 
 CLIP_HU = (-1024.0, 3000.0)
 """Bounds of the sCT (paper 001)."""
-MOST_CLIPPED = 0.05
-"""Share of voxels inside the mask beyond the trained MR range from which a warning is given (inference)."""
 
 
 class ModelConfig(BaseModel):
@@ -61,7 +59,7 @@ class ModelConfig(BaseModel):
     @property
     def air(self) -> float:
         """Air in network units."""
-        return float(self.ct.apply(np.array([AIR_HU]))[0])
+        return air_units(self.ct)
 
 
 class CrepsPredictor:
@@ -75,7 +73,7 @@ class CrepsPredictor:
     def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
         """Translate one case; windows without a voxel of the mask are skipped."""
         config = self._config
-        clipped = self._clipped_share(case)
+        clipped = clipped_share(case, config.image)
         image = case.image if config.spacing is None else resample_to_spacing(case.image, config.spacing, order=3)
         mask = resample_like(case.mask, image.geometry, order=0)
         swept = self._engine.sweep(
@@ -104,19 +102,6 @@ class CrepsPredictor:
         """Leave the padding out and bring values back onto the case's own grid."""
         z, y, x = image.voxels.shape
         return resample_like(image.with_voxels(np.ascontiguousarray(values[:z, :y, :x])), case.image.geometry)
-
-    def _clipped_share(self, case: Case) -> float:
-        """Share of the MR inside the mask beyond the trained range, with a warning where it is large."""
-        image = self._config.image
-        values = case.image.voxels[case.mask.voxels > 0]
-        clipped = float(np.mean((values < image.low) | (values > image.high)))
-        if clipped > MOST_CLIPPED or values.min() == values.max():
-            warnings.warn(
-                f"{case.id}: MR values from {values.min():g} to {values.max():g} ({clipped:.0%} beyond "
-                f"{image.low:g} to {image.high:g}) are not those the model was trained on; its HU will be wrong",
-                stacklevel=3,
-            )
-        return clipped
 
 
 def padded(voxels: npt.NDArray[Voxel], patch: tuple[int, int, int]) -> npt.NDArray[Voxel]:

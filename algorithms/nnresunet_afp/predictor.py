@@ -10,12 +10,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
+from algorithms.intensities import air_units
 from algorithms.interface import Advance, Prediction
 from algorithms.nnresunet_afp.network import build_network
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
 from synthct.networks.state import fill_network, require_fit
@@ -67,7 +68,7 @@ class ModelConfig(BaseModel):
     @property
     def air(self) -> float:
         """Air in network units."""
-        return float(self.ct.apply(np.array([AIR_HU]))[0])
+        return air_units(self.ct)
 
 
 class AfpPredictor:

@@ -13,6 +13,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from synthct.networks.shapes import require_multiple
+
 __all__ = ["Discriminator", "NetworkConfig", "UNetGenerator", "receptive_field"]
 
 Positive = Annotated[int, Field(gt=0)]
@@ -60,10 +62,9 @@ class NetworkConfig(BaseModel):
         """Refuse a patch that the strides do not divide.
 
         Raises:
-            ValueError: an axis is no multiple of `stride_product`.
+            ValueError: an edge is no multiple of `stride_product`.
         """
-        if any(edge % step for edge, step in zip(patch, self.stride_product, strict=True)):
-            raise ValueError(f"patch {patch} (z, y, x) is no multiple of the strides' product {self.stride_product}")
+        require_multiple(patch, self.stride_product)
 
 
 class UNetGenerator(nn.Module):

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from algorithms.intensities import air_units, clipped_share
 from algorithms.interface import Advance, Prediction
 from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
+from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, load_tensors
 
 __all__ = ["ModelConfig", "Pix2PixPredictor", "load"]
-
-MOST_CLIPPED = 0.05
-"""Share of voxels inside the mask beyond the trained MR range from which a warning is given (inference)."""
 
 
 class ModelConfig(BaseModel):
@@ -45,7 +42,7 @@ class ModelConfig(BaseModel):
     @property
     def air(self) -> float:
         """Air in network units."""
-        return float(self.ct.apply(np.array([AIR_HU]))[0])
+        return air_units(self.ct)
 
 
 class Pix2PixPredictor:
@@ -59,21 +56,12 @@ class Pix2PixPredictor:
     def predict(self, case: Case, *, advance: Advance | None = None) -> Prediction:
         """Translate one case; windows without a voxel of the mask are skipped, and MR beyond the edge is 0."""
         config = self._config
-        inside = case.mask.voxels > 0
-        values = case.image.voxels[inside]
-        clipped = float(np.mean((values < config.image.low) | (values > config.image.high)))
-        if clipped > MOST_CLIPPED or values.min() == values.max():
-            warnings.warn(
-                f"{case.id}: MR values from {values.min():g} to {values.max():g} ({clipped:.0%} beyond "
-                f"{config.image.low:g} to {config.image.high:g}) are not those the model was trained on; its "
-                "HU will be wrong",
-                stacklevel=2,
-            )
+        clipped = clipped_share(case, config.image)
         swept = self._engine.sweep(
             self._generators,
             config.image.apply(case.image.voxels),
             config.sweep,
-            wanted=inside,
+            wanted=case.mask.voxels > 0,
             fill=0.0,
             air=config.air,
             advance=advance,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from synthct.networks.precision import LastConvolution
+from synthct.networks.shapes import require_multiple
 
 __all__ = ["TrilinearUpsampling", "UNetPlan", "build_unet"]
 
@@ -86,10 +87,9 @@ class UNetPlan(BaseModel):
         """Refuse a patch that the strides do not divide.
 
         Raises:
-            ValueError: an edge is no multiple of the product of the strides.
+            ValueError: an edge is no multiple of `multiple`.
         """
-        if any(edge % factor for edge, factor in zip(patch, self.multiple, strict=True)):
-            raise ValueError(f"patch {tuple(patch)} is no multiple of {self.multiple}, the product of the strides")
+        require_multiple(patch, self.multiple)
 
 
 class TrilinearUpsampling(nn.Module):

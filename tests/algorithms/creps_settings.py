@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from algorithms.creps_cgan.settings import RecipeConfig
-from synthct.features.backbones import build_backbone, read_settings, usual_normalisation
-from synthct.features.folder import save_extractor
-from synthct.networks.state import own_tensors
+from benchmarks.unpaired import save_random_convnext
 
 __all__ = ["DISCRIMINATOR_SHAPE", "GENERATOR_SHAPE", "save_tiny_convnext", "tiny"]
 
@@ -30,15 +28,5 @@ def tiny(**changes: Any) -> RecipeConfig:
 def save_tiny_convnext(folder: Path, *, slice_step: int) -> Path:
     """An extractor folder: a ConvNeXt of four blocks, whose card says that nobody trained it."""
     shape = {"depths": [1, 1, 1, 1], "widths": [4, 8, 8, 8], "size": 32, "slice_step": slice_step}
-    settings = read_settings("convnext", shape)
-    backbone = build_backbone("convnext", settings)
-    save_extractor(
-        folder,
-        own_tensors(backbone.stored),
-        kind="convnext",
-        network=settings.model_dump(mode="json"),
-        normalisation=usual_normalisation("convnext"),
-        layers=backbone.default_layers,
-        random=True,
-    )
+    save_random_convnext(folder, shape)
     return folder

@@ -142,7 +142,9 @@ def test_under_autocast_the_result_is_not_rounded(kind: str) -> None:
 def test_multiples() -> None:
     assert UNetPlan().multiple == (8, 32, 32)
     UNetPlan().require_multiple((56, 160, 224))
-    with pytest.raises(ValueError, match=r"patch \(60, 160, 224\) is no multiple of \(8, 32, 32\)"):
+    with pytest.raises(
+        ValueError, match=r"patch \(60, 160, 224\) \(z, y, x\) is no multiple of the strides\' product \(8, 32, 32\)"
+    ):
         UNetPlan().require_multiple((60, 160, 224))
 
 
