@@ -198,7 +198,7 @@ class TrainingRun:
         cases = [[[case.id, case.digest] for case in part] for part in (data.training, data.validation)]
         content: list[Any] = [config.model_dump(mode="json", exclude={"loop"}), cases]
         if extractor is not None:
-            content.append([extractor.sha256, extractor.random, extractor.layers, repr(extractor.normalisation)])
+            content.append(extractor.describe())
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(

@@ -42,8 +42,8 @@ class UnpairedData:
 
         Args:
             data: prepared cases; those to train on may lack their CT.
-            disjoint: the halves are drawn once, with a fixed seed, the larger one giving images; patients without a CT
-                give images in any case.
+            disjoint: the halves are drawn with a fixed seed over all cases with a CT, those held out included, so that
+                they are the same in each fold; the larger one gives images, and so does a patient without a CT.
 
         Raises:
             InputError: no case is left with a CT, or, with `disjoint`, for images.
@@ -51,7 +51,7 @@ class UnpairedData:
         with_ct = tuple(case for case in data.training if case.reference is not None)
         images = data.training
         if disjoint:
-            kept = reference_patients(case.id for case in with_ct)
+            kept = reference_patients(case.id for case in (*with_ct, *data.validation))
             with_ct = tuple(case for case in with_ct if patient_of(case.id) in kept)
             images = tuple(replace(case, reference=None) for case in images if patient_of(case.id) not in kept)
         if not with_ct or not images:

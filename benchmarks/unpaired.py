@@ -29,8 +29,9 @@ from synthct.volume import write_volume
 
 app = typer.Typer(help="Unpaired training at a small machine's size.", no_args_is_help=True)
 
-HELD_OUT = ("1EXA010", "1EXA017", "1EXA035", "1EXA045", "1EXA051")
-"""Validation and test cases of the limbs, which preset starter never draws."""
+VALIDATION = ("1EXA017", "1EXA045")
+TEST = ("1EXA010", "1EXA035", "1EXA051")
+"""Of the limbs; preset starter never draws either."""
 RANKS = np.linspace(0.0, 1.0, 4001)
 
 FloatArray = npt.NDArray[np.float64]
@@ -71,9 +72,10 @@ def histogram(
 ) -> None:
     """Translate cases by unpaired histogram matching inside the mask."""
     prepare_output_folder(output)
-    known = [files for files in find_cases(data) if files.id not in HELD_OUT]
+    known = [files for files in find_cases(data) if files.id not in TEST and files.reference is not None]
     chosen = reference_patients(files.id for files in known)
-    quantiles = reference_quantiles([load_case(files) for files in known if patient_of(files.id) in chosen])
+    told = [files for files in known if patient_of(files.id) in chosen and files.id not in VALIDATION]
+    quantiles = reference_quantiles([load_case(files) for files in told])
     for files in find_cases(cases):
         case = load_case(files)
         write_volume(case.image.with_voxels(match_histogram(case, quantiles)), output / f"{case.id}.mha")

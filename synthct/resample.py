@@ -15,7 +15,7 @@ from synthct.volume import Geometry, Volume
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-__all__ = ["ANISOTROPY", "resample_like", "resample_to_spacing", "resampled_shape"]
+__all__ = ["ANISOTROPY", "resample_like", "resample_to_spacing", "resample_wanted", "resampled_shape"]
 
 ANISOTROPY = 3.0
 """Ratio of spacings above which an axis is resampled apart from the others: nnU-Net's threshold (ALGORITHMS 6)."""
@@ -95,6 +95,30 @@ def resample_like(volume: Volume, reference: Geometry | Volume, order: Order = 1
     if volume.geometry.difference(grid) is None:
         return Volume(volume.voxels, grid)
     return _resample(volume, grid, order)
+
+
+def resample_wanted(mask: Volume, reference: Geometry) -> npt.NDArray[np.bool_]:
+    """Tell which voxels of a grid are wanted where a mask on another one is to be filled.
+
+    A part that is thinner than the new voxels would fall between their centres, so the mask is dilated before by half a
+    new voxel along each axis.
+
+    Args:
+        mask: voxels (z, y, x), above 0 where wanted.
+        reference: the grid, turned as the mask's own is.
+
+    Returns:
+        (z, y, x) on the grid; the mask itself where it lies on that grid already.
+    """
+    from scipy import ndimage
+
+    inside = mask.voxels > 0
+    if mask.geometry.difference(reference) is None:
+        return inside
+    ratios = np.array(reference.spacing[::-1]) / mask.spacing_zyx
+    reach = [math.ceil(ratio / 2) if ratio > 1 else 0 for ratio in ratios]
+    wide = ndimage.maximum_filter(inside.astype(np.uint8), size=[2 * voxels + 1 for voxels in reach])
+    return resample_like(mask.with_voxels(wide), reference, order=0).voxels > 0
 
 
 def resampled_shape(shape: tuple[int, ...], spacing_zyx: Spacing, wanted_zyx: Spacing) -> tuple[int, int, int]:

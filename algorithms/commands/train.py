@@ -13,7 +13,7 @@ from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run,
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, say, start_log, tell
 from synthct.dataset import CaseFiles, find_cases, find_note, read_note
-from synthct.errors import UsageError
+from synthct.errors import InputError, UsageError
 from synthct.files import prepare_output_folder
 from synthct.routes import CARD_NAME
 
@@ -151,8 +151,13 @@ def _folders(
     if fold is None:
         return {None: run_dir}, None
     path = splits or (run_dir / SPLITS if (run_dir / SPLITS).exists() else None)
-    plan = make_splits(cases, folds=FOLDS) if path is None else Splits.read(path)
+    paired = tuple(files for files in cases if files.reference is not None)
+    lone = tuple(files for files in cases if files.reference is None)
+    plan = make_splits(paired, folds=FOLDS, lone=lone) if path is None else Splits.read(path)
     numbers = resolve_fold(fold, len(plan.folds))
+    for number in numbers:
+        for name in sorted(set(plan.folds[number].val) & {files.id for files in lone}):
+            raise InputError(f"{path}: fold {number} holds out {name}, which has no CT; expected cases that can judge")
     return {number: run_dir / f"fold_{number}" for number in numbers}, plan
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 __all__ = ["gradient_consistency"]
 
-LEAST_SPREAD = 1e-12
-"""Product of two variances: a deviation of 0.001 units (1 HU) in each. Flatter images have no edges to compare."""
+LEAST_VARIANCE = 1e-6
+"""A deviation of 0.001 units (1 HU). What is flatter has no edges to compare, and its gradient must not run away."""
 
 
 def gradient_consistency(image: Tensor, prediction: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ def gradient_consistency(image: Tensor, prediction: Tensor) -> Tensor:
         (each - (each * counted).sum(dim=1, keepdim=True) / safe[:, None]) * counted for each in (edges, others)
     )
     covariance = (first * second).sum(dim=1) / safe
-    spread = first.square().sum(dim=1) * second.square().sum(dim=1) / safe.square()
-    correlation = covariance / spread.clamp_min(LEAST_SPREAD).sqrt()
+    variances = [(each.square().sum(dim=1) / safe).clamp_min(LEAST_VARIANCE) for each in (first, second)]
+    correlation = covariance / (variances[0] * variances[1]).sqrt()
     return torch.where(total > 0, 1.0 - correlation, 0.0).mean()
 
 

@@ -36,9 +36,9 @@ class GeneratorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    width: int = Field(default=32, gt=0)
-    inner: int = Field(default_factory=_twice_the_width, gt=0)
-    blocks: int = Field(default=6, ge=0)
+    width: int = Field(default=32, gt=0, le=1024)
+    inner: int = Field(default_factory=_twice_the_width, gt=0, le=2048)
+    blocks: int = Field(default=6, ge=0, le=64)
     negative_slope: float = Field(default=0.2, ge=0.0, lt=1.0)
     upsampling: Literal["trilinear"] = "trilinear"
 

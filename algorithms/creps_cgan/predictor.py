@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.networks.state import fill_network, require_fit
-from synthct.resample import resample_like, resample_to_spacing
+from synthct.resample import resample_like, resample_to_spacing, resample_wanted
 from synthct.volume import Volume
 from synthct.weights import ModelFolder, load_tensors
 
@@ -41,6 +41,8 @@ class ModelConfig(BaseModel):
         spacing: in mm, onto which an image is brought by cubic B-splines; None leaves it on its own.
         image: scale of the MR; what lies beyond an image's edge is 0.
         ct: scale of the CT.
+        style: what the style loss of training looked through, and its weight, for whoever reads the card; prediction
+            does not look at it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -50,6 +52,7 @@ class ModelConfig(BaseModel):
     spacing: tuple[Millimetres, Millimetres, Millimetres] | None
     image: LinearScale
     ct: LinearScale
+    style: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _patch_fits_the_strides(self) -> ModelConfig:
@@ -75,12 +78,11 @@ class CrepsPredictor:
         config = self._config
         clipped = clipped_share(case, config.image)
         image = case.image if config.spacing is None else resample_to_spacing(case.image, config.spacing, order=3)
-        mask = resample_like(case.mask, image.geometry, order=0)
         swept = self._engine.sweep(
             self._generators,
             padded(config.image.apply(image.voxels), config.sweep.patch),
             config.sweep,
-            wanted=padded(mask.voxels > 0, config.sweep.patch),
+            wanted=padded(resample_wanted(case.mask, image.geometry), config.sweep.patch),
             fill=0.0,
             air=config.air,
             advance=advance,

@@ -40,15 +40,16 @@ def train(run: TrainingRun) -> ModelFolder:
         WeightsError: the checkpoint to resume from, the weights to start from or the extractor cannot be used.
     """
     config = parse_settings(RecipeConfig, run.config)
+    fabric = run.fabric(config.loop.precision)
+    extractor = _extractor(run, config, fabric)
     model = ModelConfig(
         network=config.network,
         sweep=config.windows,
         spacing=config.spacing,
         image=LinearScale(low=0.0, high=config.image_high, scale=config.image_scale),
         ct=LinearScale(low=config.ct_low, high=config.ct_high, scale=config.ct_scale),
+        style={} if extractor is None else {"weight": config.style_weight, **extractor.describe()},
     )
-    fabric = run.fabric(config.loop.precision)
-    extractor = _extractor(run, config, fabric)
     initial = run.initial_weights(GENERATOR, ABOUT.name)
     pairs = PairedData.prepare(
         run,

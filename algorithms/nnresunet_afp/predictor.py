@@ -21,7 +21,7 @@ from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
 from synthct.networks.state import fill_network, require_fit
 from synthct.networks.unet import UNetPlan
-from synthct.resample import resample_like, resample_to_spacing
+from synthct.resample import resample_like, resample_to_spacing, resample_wanted
 from synthct.weights import ModelFolder, load_tensors
 
 __all__ = ["AfpPredictor", "ModelConfig", "load", "read_config"]
@@ -86,13 +86,12 @@ class AfpPredictor:
         """
         config = self._config
         image = resample_to_spacing(case.image, config.spacing, order=3, separate_axis=True)
-        mask = resample_like(case.mask, image.geometry, order=0)
         values = self._turned(config.image.apply(image.voxels))
         swept = self._engine.sweep(
             self._networks,
             values,
             config.sweep,
-            wanted=self._turned(mask.voxels > 0),
+            wanted=self._turned(resample_wanted(case.mask, image.geometry)),
             # beyond the edge there is air; in MR and CBCT it is the darkest there is
             fill=float(values.min()),
             air=config.air,

@@ -62,7 +62,7 @@ class ConvNextSettings(BaseModel):
     widths: tuple[_Width, _Width, _Width, _Width] = (96, 192, 384, 768)
     size: Annotated[int, Field(ge=SMALLEST_EDGE, le=4096)] | None = 224
     slice_axis: Axis = "z"
-    slice_step: int = Field(default=1, gt=0)
+    slice_step: int = Field(default=1, gt=0, le=4096)
     intensity: Literal["fixed", "slice-min-max"] = "fixed"
 
 
@@ -75,6 +75,8 @@ class ConvNextBackbone(Backbone):
     Args:
         settings: shape of the network, and how it sees a volume.
     """
+
+    settings: ConvNextSettings
 
     def __init__(self, settings: ConvNextSettings) -> None:
         super().__init__()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from synthct.errors import UsageError
@@ -25,11 +26,13 @@ class Backbone(nn.Module, ABC):
         map_names: all maps, in the order in which they are computed.
         default_layers: those that a loss takes where the user names none.
         multiple: what the edges (z, y, x) of the input must be multiples of.
+        settings: shape of the network, and how it sees a volume where that can be chosen.
     """
 
     map_names: tuple[str, ...]
     default_layers: tuple[str, ...]
     multiple: tuple[int, int, int]
+    settings: BaseModel
 
     @property
     def stored(self) -> nn.Module:
@@ -101,6 +104,17 @@ class FeatureExtractor(nn.Module):
         self.flips = tuple(flips)
         self.requires_grad_(False)
         self.eval()
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides what it returns for a CT, ready for JSON: two that agree in it are the same."""
+        return {
+            "sha256": self.sha256,
+            "random": self.random,
+            "layers": list(self.layers),
+            "normalisation": self.normalisation.model_dump(mode="json"),
+            "network": self.backbone.settings.model_dump(mode="json"),
+            "flips": list(self.flips),
+        }
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever the module around it is set to."""

@@ -49,6 +49,7 @@ class MedicalNetBackbone(Backbone):
 
     def __init__(self, settings: MedicalNetSettings) -> None:
         super().__init__()
+        self.settings = settings
         self.conv1 = nn.Conv3d(1, WIDTHS[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(WIDTHS[0])
         inputs, stages = WIDTHS[0], []

@@ -60,6 +60,7 @@ class NaviAirwayBackbone(Backbone):
 
     def __init__(self, settings: NaviAirwaySettings) -> None:
         super().__init__()
+        self.settings = settings
         widths = settings.features
         levels = len(widths)
         self.encoder = nn.ModuleList(

@@ -29,6 +29,7 @@ class NnunetBackbone(Backbone):
 
     def __init__(self, plan: UNetPlan) -> None:
         super().__init__()
+        self.settings = plan
         stages = len(plan.features)
         encoder = tuple(f"encoder.{stage}" for stage in range(stages))
         decoder = tuple(f"decoder.{stage}" for stage in range(stages - 1))

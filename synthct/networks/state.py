@@ -80,3 +80,5 @@ def _require_own(network: nn.Module, tensors: Mapping[str, Tensor], where: str) 
             raise WeightsError(
                 f"{where}: {name} has shape {tuple(given.shape)}; expected {tuple(target.shape)} for this network"
             )
+        if given.is_floating_point() != target.is_floating_point():
+            raise WeightsError(f"{where}: {name} holds {given.dtype}; expected {target.dtype} for this network")

@@ -44,6 +44,8 @@ def checkpoint_tensors(content: object, where: str) -> dict[str, Tensor]:
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise WeightsError(f"{where}: {str(name)[:60]} is {type(tensor).__name__}; expected a tensor")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(f"{where}: {name[:60]} holds NaN or infinity; expected finite weights")
         plain = name
         for prefix in _PREFIXES:
             plain = plain.removeprefix(prefix)

@@ -24,12 +24,19 @@ class WeightAverage:
 
     @torch.no_grad()
     def follow(self, networks: Mapping[str, nn.Module], decay: float) -> None:
-        """Set each weight to decay * average + (1 - decay) * weight; buffers are taken as they are."""
+        """Set each weight to decay * average + (1 - decay) * weight.
+
+        So are batch norm's running statistics: those of the newest weights do not fit older ones. Counters are taken as
+        they are.
+        """
         for name, average in self.networks.items():
             for slow, fast in zip(average.parameters(), networks[name].parameters(), strict=True):
                 slow.lerp_(fast, 1.0 - decay)
             for kept, current in zip(average.buffers(), networks[name].buffers(), strict=True):
-                kept.copy_(current)
+                if kept.is_floating_point():
+                    kept.lerp_(current, 1.0 - decay)
+                else:
+                    kept.copy_(current)
 
 
 @contextmanager

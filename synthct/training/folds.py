@@ -125,7 +125,9 @@ class Splits(BaseModel):
         return chosen.train, chosen.val
 
 
-def make_splits(cases: Sequence[CaseFiles], *, folds: int = 5, seed: int = 12345) -> Splits:
+def make_splits(
+    cases: Sequence[CaseFiles], *, folds: int = 5, seed: int = 12345, lone: Sequence[CaseFiles] = ()
+) -> Splits:
     """Deal cases into folds, patient by patient, stratified by region and centre.
 
     The patients of a region and centre are shuffled, and all strata, one after another, dealt to the folds in turn. So
@@ -137,6 +139,7 @@ def make_splits(cases: Sequence[CaseFiles], *, folds: int = 5, seed: int = 12345
         cases: of one data set.
         folds: number of folds, 2 or more.
         seed: of the shuffling; 12345 is nnU-Net's.
+        lone: cases that cannot judge, having no CT: to train on in every fold but that which holds their patient out.
 
     Raises:
         UsageError: `folds` is below 2, or there are fewer patients than folds.
@@ -161,10 +164,11 @@ def make_splits(cases: Sequence[CaseFiles], *, folds: int = 5, seed: int = 12345
         for place in random.permutation(len(members)):
             dealt[members[place]] = len(dealt) % folds
     names = {case.id: dealt[patient] for patient, own in patients.items() for case in own}
+    places = names | {case.id: dealt.get(patient_of(case.id)) for case in lone}
     return Splits(
         folds=tuple(
             Fold(
-                train=tuple(sorted(name for name, fold in names.items() if fold != number)),
+                train=tuple(sorted(name for name, fold in places.items() if fold != number)),
                 val=tuple(sorted(name for name, fold in names.items() if fold == number)),
             )
             for number in range(folds)

@@ -12,7 +12,7 @@ import torch
 from synthct.training.averaging import evaluating
 from synthct.training.interruption import Interruption
 from synthct.training.objective import CaseScore, FloatArray, Validation
-from synthct.training.processes import gather
+from synthct.training.processes import broadcast_tensors, gather
 from synthct.training.state import TrainingState
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def judge(
     """
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     scores: dict[int, CaseScore] = {}
+    # batch norm's, which each process has of its own; the first one's are kept
+    broadcast_tensors([buffer for network in state.judged.values() for buffer in network.buffers()], fabric)
     with evaluating(state.judged) as networks, torch.random.fork_rng(devices=devices):
         for index in range(fabric.global_rank, len(validation.cases), fabric.world_size):
             if interruption.signal is not None:

@@ -85,3 +85,13 @@ def test_half_precision_is_compared_in_single() -> None:
     image = profile(0.0, 1.0, 1.0, 3.0)
     loss = gradient_consistency(image, image.to(torch.bfloat16))
     assert (loss.dtype, loss.item()) == (torch.float32, pytest.approx(0.0, abs=1e-6))
+
+
+def test_the_gradient_of_a_flat_prediction_stays_small() -> None:
+    """A hundredth of an HU of noise beside strong edges: what is left of it must not be blown up."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 6, 8, 8)
+    flat = (0.04 + 1e-5 * torch.randn(1, 1, 6, 8, 8)).requires_grad_()
+    gradient_consistency(image, flat).backward()
+    assert flat.grad is not None
+    assert 0 < float(flat.grad.abs().max()) < 100

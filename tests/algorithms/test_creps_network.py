@@ -197,3 +197,19 @@ def test_settings_that_make_no_network(
 ) -> None:
     with pytest.raises(ValidationError, match=complaint):
         config.model_validate(changes)
+
+
+def test_channels_are_halved_before_the_up_sampling_whose_corners_are_not_aligned() -> None:
+    network = generator()
+    seen: list[tuple[int, ...]] = []
+    network.up.register_forward_hook(lambda module, given, made: seen.extend([given[0].shape, made.shape]))
+    network(noise(1, 1, 2, 4, 4))
+    assert seen == [(1, 2, 1, 2, 2), (1, 2, 2, 4, 4)]
+    row = network.up(torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2))
+    assert row[0, 0, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
+
+
+def test_sizes_that_no_machine_holds_are_refused() -> None:
+    for setting, value in (("width", 10**9), ("inner", 10**9), ("blocks", 10**6)):
+        with pytest.raises(ValidationError, match=f"{setting}\n  Input should be less than or equal to"):
+            GeneratorConfig.model_validate({setting: value})

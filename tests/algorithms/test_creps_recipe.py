@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,11 +15,17 @@ import SimpleITK as sitk
 import yaml
 from commands.command_line import Outcome, files_below, synthct
 from creps_settings import DISCRIMINATOR_SHAPE, GENERATOR_SHAPE, save_tiny_convnext
+from rich.progress import Progress
 from safetensors.numpy import load_file
 
+from algorithms.creps_cgan import recipe
 from algorithms.creps_cgan.about import ABOUT
 from algorithms.presets import read_preset
+from algorithms.training import Launcher, TrainingRun
+from algorithms.unpaired import reference_patients
+from synthct.dataset import find_cases
 from synthct.phantom import make_phantom
+from synthct.training.patches import Fill, Patch, UnpairedSampler
 from synthct.volume import write_volume
 
 SETTINGS: dict[str, Any] = {
@@ -181,3 +189,78 @@ def test_presets_are_the_papers(preset: str, spacing: list[float], patch: tuple[
     assert (config.sampling.augment, config.style_reduction, config.disjoint) == (False, "sum", False)
     assert (config.windows.step, config.windows.rule, config.windows.merging) == (0.5, "monai", "median-upper")
     assert config.consistency_weight == 0.0
+
+
+class Watched(UnpairedSampler):
+    """The sampler of a run, and the patches that it gave."""
+
+    made: ClassVar[list[Watched]] = []
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.fill: Fill = arguments[3]
+        self.given: list[Patch] = []
+        self.made.append(self)
+
+    def patch(self, index: int) -> Patch:
+        self.given.append(super().patch(index))
+        return self.given[-1]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
+    Watched.made.clear()
+    monkeypatch.setattr(recipe, "UnpairedSampler", Watched)
+    return Watched.made
+
+
+def run_here(data: Path, run_dir: Path, **changes: Any) -> None:
+    settings = json.loads(json.dumps(SETTINGS | {"style_weight": 0.0} | changes))
+    run = TrainingRun(tuple(find_cases(data)), run_dir, settings, Progress(disable=True), Launcher("cpu"), max_steps=4)
+    recipe.train(replace(run, cache=run_dir.parent / "cache"))
+
+
+def test_images_are_of_one_half_and_cts_of_the_other(data: Path, tmp_path: Path, watched: list[Watched]) -> None:
+    """Four iterations of batch 2; 1EXA004 is held out, 1EXA002 left out, and 1EXA005 has no CT."""
+    run_here(data, tmp_path / "run", excluded_cases=["1EXA002"])
+    (sampler,) = watched
+    assert sampler.fill == (0.0, -1.0)
+    references = reference_patients(["1EXA001", "1EXA003", "1EXA004"]) - {"EXA004"}
+    images = {"EXA001", "EXA003", "EXA005"} - references
+    assert len(sampler.given) == 8
+    assert {patch.image_case[1:] for patch in sampler.given} <= images
+    assert {patch.reference_case[1:] for patch in sampler.given} == references
+
+
+def test_another_spacing_takes_other_volumes_from_the_same_cache(
+    data: Path, tmp_path: Path, watched: list[Watched]
+) -> None:
+    run_here(data, tmp_path / "own")
+    run_here(data, tmp_path / "wide", spacing=[4.5, 4.5, 4.5])
+    shapes = {np.load(path, mmap_mode="r").shape for path in (tmp_path / "cache").glob("1EXA001-*/image.npy")}
+    assert shapes == {(26, 28, 30), (23, 25, 27)}
+    assert len(watched) == 2
+
+
+@pytest.mark.slow
+def test_a_fold_that_holds_out_a_case_without_ct_is_refused_before_any_trains(data: Path, tmp_path: Path) -> None:
+    folds = [{"train": ["1EXA001", "1EXA002"], "val": ["1EXA003"]}, {"train": ["1EXA001"], "val": ["1EXA005"]}]
+    (tmp_path / "splits.json").write_text(json.dumps(folds))
+    outcome = train(data, tmp_path / "run", "--fold", "all", "--splits", tmp_path / "splits.json", style_weight=0.0)
+    assert outcome.code == 3
+    assert "fold 1 holds out 1EXA005, which has no CT; expected cases that can judge" in outcome.reason
+    assert files_below(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_an_extractor_that_sees_otherwise(
+    trained: tuple[Path, Outcome], data: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "model"
+    shutil.copytree(trained[0], run_dir)
+    other = save_tiny_convnext(tmp_path / "extractor", slice_step=6)
+    outcome = train(data, run_dir, "--extractor", other, "--resume")
+    assert outcome.code == 4
+    assert "checkpoint.pt" in outcome.reason
+    style = json.loads((trained[0] / "model.json").read_text())["config"]["style"]
+    assert (style["weight"], style["network"]["slice_step"], style["network"]["intensity"]) == (20.0, 12, "fixed")

@@ -126,3 +126,12 @@ def test_resampling_brings_all_three_onto_one_grid(limbs: Path) -> None:
     assert set(np.unique(found.mask.voxels)) == {0, 1}
     before, after = (np.array(each.image.voxels.shape) * each.image.spacing_zyx for each in (case, found))
     assert after == pytest.approx(before)
+
+
+def test_the_halves_are_the_same_in_each_fold() -> None:
+    whole = UnpairedData.split(PairedData(CASES, (), Task.MRI, (Region.PELVIS,)), disjoint=True)
+    for held_out in CASES:
+        training = tuple(case for case in CASES if case is not held_out)
+        fold = UnpairedData.split(PairedData(training, (held_out,), Task.MRI, (Region.PELVIS,)), disjoint=True)
+        assert ids(fold.images) == ids(whole.images) - {held_out.id}
+        assert ids(fold.references) == ids(whole.references) - {held_out.id}

@@ -12,7 +12,7 @@ import torch
 from builders import make_volume
 
 from algorithms.unpaired import reference_patients
-from benchmarks.unpaired import HELD_OUT, RANKS, app, match_histogram, reference_quantiles
+from benchmarks.unpaired import RANKS, TEST, app, match_histogram, reference_quantiles
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, find_cases, load_case
 from synthct.errors import InputError
@@ -73,7 +73,7 @@ def test_the_command_is_told_the_cts_of_the_half_that_training_draws(tmp_path: P
     names = ("1EXA001", "1EXA002", "1EXA003", "1EXA004")
     chosen = reference_patients(names)
     assert len(chosen) == 2
-    for number, name in enumerate((*names, HELD_OUT[0])):  # what is not to be told would show as 1000 HU and more
+    for number, name in enumerate((*names, TEST[0])):  # what is not to be told would show as 1000 HU and more
         save(tmp_path / "data" / name, number, shift=0 if name[1:] in chosen else 1500)
     save(tmp_path / "cases" / "1EXA010", 9)
     app(["histogram", *map(str, (tmp_path / "data", tmp_path / "cases", tmp_path / "out"))], standalone_mode=False)

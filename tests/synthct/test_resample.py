@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from builders import make_volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthct.errors import InputError, UsageError
-from synthct.resample import resample_like, resample_to_spacing, resampled_shape
+from synthct.resample import resample_like, resample_to_spacing, resample_wanted, resampled_shape
 from synthct.volume import Geometry, Volume
 
 Array = npt.NDArray[Any]
@@ -222,3 +223,26 @@ def test_what_itk_refuses_is_one_line() -> None:
     flat = Geometry((3, 3, 3), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     with pytest.raises(InputError, match=r"^volume: cannot be resampled to .* expected a volume on a sound grid$"):
         resample_like(Volume(np.zeros((3, 3, 3), np.float32), flat), Geometry((4, 4, 4)))
+
+
+def test_nothing_thin_that_is_wanted_falls_between_the_voxels() -> None:
+    """One slice of 0.5 mm in a stack of 20, wherever it lies, is wanted on a grid of 2.5 mm too."""
+    for place in range(20):
+        voxels = np.zeros((20, 4, 4), np.uint8)
+        voxels[place, 1:3, 1:3] = 1
+        mask = make_volume(voxels, spacing=(1.0, 1.0, 0.5))
+        grid = resample_to_spacing(mask, (2.5, 1.0, 1.0), order=0).geometry
+        wanted = resample_wanted(mask, grid)
+        assert wanted.shape == (4, 4, 4)
+        assert wanted[place // 5, 1:3, 1:3].all(), place
+        assert wanted.any(axis=(1, 2)).sum() <= 2
+        assert not wanted[:, 0].any()
+
+
+def test_a_mask_on_its_own_or_a_finer_grid_is_wanted_as_it_is() -> None:
+    voxels = np.zeros((4, 6, 6), np.uint8)
+    voxels[1:3, 2:5, 1:4] = 3
+    mask = make_volume(voxels, spacing=(2.0, 2.0, 2.0))
+    assert np.array_equal(resample_wanted(mask, mask.geometry), voxels > 0)
+    finer = resample_to_spacing(mask, (1.0, 1.0, 1.0), order=0)
+    assert np.array_equal(resample_wanted(mask, finer.geometry), finer.voxels > 0)

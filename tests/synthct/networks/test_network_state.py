@@ -52,3 +52,11 @@ def test_tensors_of_the_declared_network_fit_in_both_forms() -> None:
     network = build_unet(PLAN)
     require_fit(lambda: build_unet(PLAN), own_tensors(network), "w.st")
     require_fit(lambda: build_unet(PLAN), dict(network.state_dict()), "w.st")
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    tensors = {name: tensor.clone() for name, tensor in own_tensors(build_unet(PLAN)).items()}
+    name = next(iter(tensors))
+    tensors[name] = tensors[name].to(torch.int8)
+    with pytest.raises(WeightsError, match=rf"here: {name} holds torch.int8; expected torch.float32 for this network"):
+        fill_network(build_unet(PLAN), tensors, "here")

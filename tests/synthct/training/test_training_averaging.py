@@ -27,13 +27,17 @@ def test_an_average_starts_at_the_weights_and_follows_by_the_decay() -> None:
     assert network[0].weight.tolist() == [[3.0, 3.0]]
 
 
-def test_buffers_are_copied_also_those_that_count() -> None:
+def test_running_statistics_follow_like_weights_and_counters_are_copied() -> None:
+    """Outputs 3 and 7: the running mean goes from 0 to 0.1 * 5, the average a tenth of that way."""
     network = constant(1.0)
     average = WeightAverage({"net": network})
     network(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert float(network[1].running_mean) == pytest.approx(0.5)
     average.follow({"net": network}, decay=0.9)
     kept = average.networks["net"][1]
     assert int(kept.num_batches_tracked) == 1
+    assert float(kept.running_mean) == pytest.approx(0.05)
+    average.follow({"net": network}, decay=0.0)
     assert torch.equal(kept.running_mean, network[1].running_mean)
 
 

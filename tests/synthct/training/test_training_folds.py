@@ -203,3 +203,14 @@ def test_fold_option(text: str, folds: int, numbers: list[int]) -> None:
 def test_fold_option_that_is_no_fold(text: str) -> None:
     with pytest.raises(UsageError, match=r"is no fold; expected 0 to 4 or all"):
         resolve_fold(text, 5)
+
+
+def test_cases_without_a_ct_are_trained_on_but_never_judge() -> None:
+    """1ABA009 is a patient of its own; 2ABA001 is ABA001's, and left out of the fold that holds that patient out."""
+    splits = make_splits(cases(*TEN), lone=cases("1ABA009", "2ABA001"))
+    without = make_splits(cases(*TEN))
+    for number in range(5):
+        train, val = splits.fold(number)
+        assert val == without.fold(number)[1]
+        extra = {"1ABA009"} if "1ABA001" in val else {"1ABA009", "2ABA001"}
+        assert set(train) == set(without.fold(number)[0]) | extra
