@@ -24,7 +24,7 @@ from algorithms.nnresunet_afp.predictor import AfpPredictor, ModelConfig
 from synthct.anatomy import Task
 from synthct.dataset import Case
 from synthct.inference.channels_last import lay_channels_last
-from synthct.inference.engine import Engine
+from synthct.inference.engine import Engine, choose_device
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
 from synthct.losses.pixel import masked_l1
@@ -42,7 +42,7 @@ Threads = Annotated[int, typer.Option(min=1)]
 
 def train_step(device: str) -> dict[str, Any]:
     """Seconds of the second step: the first pays for what is set up once."""
-    engine = Engine(torch.device(device) if device != "auto" else torch.device("cpu"))
+    engine = Engine(choose_device(device))
     network = build_unet(UNetPlan()).to(engine.device)
     lay_channels_last(network)
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
@@ -83,7 +83,7 @@ def predict_case(device: str, limit: int | None) -> dict[str, Any]:
     case = make_case()
     if limit is not None:
         case = replace(case, image=_first(case.image, limit), mask=_first(case.mask, limit))
-    predictor = AfpPredictor([build_unet(config.network)], config, Engine(device))
+    predictor = AfpPredictor([build_unet(config.network)], config, Engine(choose_device(device)))
     began = time.perf_counter()
     result = predictor.predict(case)
     return {"seconds": time.perf_counter() - began, "voxels": int(case.image.voxels.size), **result.notes["sweep"]}

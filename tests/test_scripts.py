@@ -13,7 +13,7 @@ from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRANTS = ("lookup-table", "pix2pix-pelvis")
+ENTRANTS = ("lookup-table", "nnresunet-afp", "pix2pix-pelvis")
 
 
 def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def user_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_demo_ranks_both_entrants_on_a_users_folder(user_data: Path, tmp_path: Path) -> None:
+def test_demo_ranks_all_entrants_on_a_users_folder(user_data: Path, tmp_path: Path) -> None:
     result = demo("--data", user_data, "--output", tmp_path / "out")
     assert result.returncode == 0, result.stderr[-2000:]
     board = json.loads((tmp_path / "out" / "leaderboard" / "leaderboard.json").read_text())
