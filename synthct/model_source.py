@@ -98,7 +98,7 @@ class ModelSource:
             if card.covers(task, region):
                 return path
         of_task = next((path for path, card in cards.items() if task in card.tasks), None)
-        if of_task is not None:
+        if of_task is not None and len(self.names) == 1:
             return of_task  # whose card refuses the region, or is overruled
         raise WeightsError(
             f"no starter weights of {', '.join(self.names)} are for {task}, {region or 'unknown region'}; expected a "

@@ -133,7 +133,7 @@ def test_presets_of_regions_are_stage_one_with_a_patch_of_their_own(name: str) -
         ({"planner": {"kind": "vit"}}, "setting 'planner.kind': Input should be 'plain', 'residual' or 'hybrid'"),
         (
             {"planner": {"patch": [4, 16, 17], "network": NETWORK}},
-            "setting 'planner': patch (4, 16, 17) is no multiple",
+            "setting 'planner': patch (4, 16, 17) (z, y, x) is no multiple",
         ),
         ({"l1_weight": 0.0}, "settings: l1_weight and afp_weight are both 0"),
     ],

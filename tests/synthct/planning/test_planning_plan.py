@@ -187,7 +187,7 @@ def test_a_plan_by_hand_needs_no_provenance(tmp_path: Path) -> None:
         ("  std:", "  mean2: 3\n  std:", "'ct.mean2' is unknown; did you mean mean?"),
         ("note:", "zzzz:", "'zzzz' is unknown; expected some of spacing, patch"),
         ("kind: case-z-score", "kind: case-z-score\n  mean: 3", "'image.case-z-score.mean' is unknown"),
-        ("patch: [56,", "patch: [57,", "no multiple of (8, 32, 32)"),
+        ("patch: [56,", "patch: [57,", "no multiple of the strides' product (8, 32, 32)"),
         ("spacing: [3.27,", "spacing: [0,", "'spacing.0': Input should be greater than 0"),
         ("batch: 2", "batch: two", "'batch': Input should be a valid integer"),
         ("- [1, 3, 3]", "- [1, 2, 3]", "is even along an axis"),
