@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 
+from algorithms.interface import Prediction
 from synthct.dataset import Case
-from synthct.inference.finish import AIR_HU
+from synthct.inference.finish import AIR_HU, finish_hu, finish_spread
 from synthct.intensity import LinearScale, ZScore
 
-__all__ = ["air_units", "clipped_share"]
+__all__ = ["air_units", "clipped_share", "finished"]
 
 MOST_CLIPPED = 0.05
 """Share of voxels inside the mask beyond the trained MR range from which a warning is given (inference)."""
@@ -36,3 +38,12 @@ def clipped_share(case: Case, scale: LinearScale) -> float:
             stacklevel=3,
         )
     return clipped
+
+
+def finished(
+    case: Case, hu: npt.NDArray[np.floating], deviation: npt.NDArray[np.floating] | None, **notes: object
+) -> Prediction:
+    """Make what a predictor returns of HU and their standard deviation, where there is one, on the case's own grid."""
+    sct = case.image.with_voxels(finish_hu(hu, case.mask.voxels))
+    spread = None if deviation is None else case.image.with_voxels(finish_spread(deviation, case.mask.voxels))
+    return Prediction(sct, spread, notes=notes)

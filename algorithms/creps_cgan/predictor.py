@@ -10,12 +10,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from algorithms.creps_cgan.network import Generator, GeneratorConfig
-from algorithms.intensities import air_units, clipped_share
+from algorithms.intensities import air_units, clipped_share, finished
 from algorithms.interface import Advance, Prediction
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.networks.state import fill_network, require_fit
@@ -88,17 +87,17 @@ class CrepsPredictor:
             advance=advance,
         )
         hu = self._on_grid(np.clip(config.ct.invert(swept.values), *CLIP_HU), image, case)
-        sct = case.image.with_voxels(finish_hu(hu.voxels, case.mask.voxels))
-        spread = None
+        deviation = None
         if swept.spread is not None:
-            deviation = self._on_grid(swept.spread * np.float32(config.ct.scale), image, case)
-            spread = case.image.with_voxels(finish_spread(deviation.voxels, case.mask.voxels))
-        notes = {
-            "clipped_share": round(clipped, 4),
-            "resampled": image is not case.image,
-            "sweep": swept.notes,
-        }
-        return Prediction(sct, spread, notes=notes)
+            deviation = self._on_grid(swept.spread * np.float32(config.ct.scale), image, case).voxels
+        return finished(
+            case,
+            hu.voxels,
+            deviation,
+            clipped_share=round(clipped, 4),
+            resampled=image is not case.image,
+            sweep=swept.notes,
+        )
 
     def _on_grid(self, values: npt.NDArray[np.float32], image: Volume, case: Case) -> Volume:
         """Leave the padding out and bring values back onto the case's own grid."""

@@ -10,13 +10,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from algorithms.intensities import air_units
+from algorithms.intensities import air_units, finished
 from algorithms.interface import Advance, Prediction
 from algorithms.nnresunet_afp.network import build_network
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
 from synthct.networks.state import fill_network, require_fit
@@ -99,14 +98,11 @@ class AfpPredictor:
         )
         values = self._turned(config.ct.invert(swept.values))
         hu = resample_like(image.with_voxels(values), case.image.geometry)
-        sct = case.image.with_voxels(finish_hu(hu.voxels, case.mask.voxels))
-        spread = None
+        deviation = None
         if swept.spread is not None:
             values = self._turned(swept.spread * np.float32(config.ct.std))
-            deviation = resample_like(image.with_voxels(values), case.image.geometry)
-            spread = case.image.with_voxels(finish_spread(deviation.voxels, case.mask.voxels))
-        notes = {"resampled": image is not case.image, "sweep": swept.notes}
-        return Prediction(sct, spread, notes=notes)
+            deviation = resample_like(image.with_voxels(values), case.image.geometry).voxels
+        return finished(case, hu.voxels, deviation, resampled=image is not case.image, sweep=swept.notes)
 
     def _turned(self, voxels: npt.NDArray[Voxel]) -> npt.NDArray[Voxel]:
         """Turn a volume round as the network sees it, or back."""

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from algorithms.intensities import air_units, clipped_share
+from algorithms.intensities import air_units, clipped_share, finished
 from algorithms.interface import Advance, Prediction
 from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from synthct.dataset import Case
 from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
-from synthct.inference.finish import finish_hu, finish_spread
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, load_tensors
@@ -66,11 +65,9 @@ class Pix2PixPredictor:
             air=config.air,
             advance=advance,
         )
-        sct = case.image.with_voxels(finish_hu(config.ct.invert(swept.values), case.mask.voxels))
-        spread = None
-        if swept.spread is not None:
-            spread = case.image.with_voxels(finish_spread(swept.spread * np.float32(config.ct.scale), case.mask.voxels))
-        return Prediction(sct, spread, notes={"clipped_share": round(clipped, 4), "sweep": swept.notes})
+        deviation = None if swept.spread is None else swept.spread * np.float32(config.ct.scale)
+        hu = config.ct.invert(swept.values)
+        return finished(case, hu, deviation, clipped_share=round(clipped, 4), sweep=swept.notes)
 
 
 def load(model: ModelFolder, engine: Engine) -> Pix2PixPredictor:
