@@ -17,6 +17,7 @@ from synthct.dataset import Case, CaseFiles
 from synthct.errors import InputError
 from synthct.resample import resample_like, resample_to_spacing
 from synthct.training.cache import CachedCase, PreparedCase, VolumeCache
+from synthct.training.patches import Fill
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -58,6 +59,7 @@ class PairedData:
         validation: tuple[str, ...],
         excluded: tuple[str, ...],
         before: Callable[[Case], Case] | None = None,
+        outside: Fill | None = None,
         lone_images: bool = False,
     ) -> PairedData:
         """Normalise every pair into the run's cache, from the first process first.
@@ -71,6 +73,7 @@ class PairedData:
             validation: ids that the preset holds out; the run's fold outranks them.
             excluded: ids that the preset leaves out.
             before: what is done to a case first, such as resampling.
+            outside: values, in network units, that replace those outside the mask.
             lone_images: cases to train on may lack their CT.
 
         Raises:
@@ -83,7 +86,7 @@ class PairedData:
             raise InputError("no training case is left after leaving out validation and test cases")
         folder = run.cache or run.run_dir / "cache"
         cache = VolumeCache(folder, key)
-        prepare = partial(_normalise, image=image, reference=reference, before=before)
+        prepare = partial(_normalise, image=image, reference=reference, before=before, outside=outside)
         if fabric.is_global_zero:
             _name_absent(run, (*held_out, *excluded))
             log.info("reading %d cases; normalised volumes are kept in %s", len(files), folder)
@@ -135,11 +138,22 @@ def resampled_case(case: Case, spacing: Spacing | None, *, separate_axis: bool =
 
 
 def _normalise(
-    case: Case, *, image: Normalise, reference: Normalise, before: Callable[[Case], Case] | None
+    case: Case,
+    *,
+    image: Normalise,
+    reference: Normalise,
+    before: Callable[[Case], Case] | None,
+    outside: Fill | None,
 ) -> PreparedCase:
     case = before(case) if before is not None else case
+    units = image(case.image.voxels)
     ct = None if case.reference is None else reference(case.reference.voxels)
-    return PreparedCase(image=image(case.image.voxels), reference=ct, weight=case.mask.voxels)
+    if outside is not None:
+        is_outside = case.mask.voxels == 0
+        units[is_outside] = outside.image
+        if ct is not None:
+            ct[is_outside] = outside.reference
+    return PreparedCase(image=units, reference=ct, weight=case.mask.voxels)
 
 
 def _name_absent(run: TrainingRun, names: tuple[str, ...]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from synthct.networks.patch_judges import edge_after, layers_of_field, least_edge
 from synthct.networks.precision import full_precision
 
 __all__ = ["LAYERS", "Discriminator", "DiscriminatorConfig"]
 
 Triple = tuple[int, int, int]
 
-LAYERS: tuple[tuple[int, int], ...] = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 1))
-"""Kernel and stride of each convolution, all padded by 1: together they see 70 voxels."""
+LAYERS = layers_of_field(70)
+"""Kernel and stride of each convolution, all padded by 1: (4, 2) thrice, then (4, 1) twice."""
 
 
 class DiscriminatorConfig(BaseModel):
@@ -37,10 +38,11 @@ class DiscriminatorConfig(BaseModel):
         Raises:
             ValueError: the patch is too small for one logit: an axis has less than 24 voxels.
         """
-        z, y, x = (_after_layers(edge) for edge in patch)
+        z, y, x = (edge_after(edge, LAYERS) for edge in patch)
         if min(z, y, x) < 1:
             raise ValueError(
-                f"patch {patch} (z, y, x) is too small for the discriminator; expected edges of 24 or more"
+                f"patch {patch} (z, y, x) is too small for the discriminator; "
+                f"expected edges of {least_edge(1, LAYERS)} or more"
             )
         return (z, y, x)
 
@@ -84,9 +86,3 @@ class Discriminator(nn.Module):
         with full_precision(ct):
             logits: Tensor = self.net(ct.float())
         return logits
-
-
-def _after_layers(edge: int) -> int:
-    for kernel, stride in LAYERS:
-        edge = (edge + 2 - kernel) // stride + 1
-    return edge

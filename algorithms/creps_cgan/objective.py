@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from algorithms.creps_cgan.consistency import gradient_consistency
 from algorithms.creps_cgan.discriminator import Discriminator
 from algorithms.creps_cgan.network import Generator
+from algorithms.creps_cgan.ranks import RankTable
 from algorithms.creps_cgan.settings import RecipeConfig
 from synthct.errors import UsageError
 from synthct.losses.adversarial import real_or_fake
 from synthct.losses.anatomical import Features
 from synthct.losses.style import StyleLoss
 from synthct.training.objective import Batch, Networks
+from synthct.training.optimisers import one_each
 
 __all__ = ["DISCRIMINATOR", "GENERATOR", "CrepsObjective"]
 
@@ -37,13 +39,15 @@ class CrepsObjective:
         config: the preset.
         extractor: frozen network of the style loss, on the run's device: HU in, maps (batch, c, slices, h, w) out.
             None where the loss has no such term; with a style weight of 0 it is not looked at.
+        ranks: of the run's images and CTs, for a rank prior.
 
     Raises:
         UsageError: the preset has a style loss, and there is no extractor.
     """
 
-    def __init__(self, config: RecipeConfig, extractor: Features | None = None) -> None:
+    def __init__(self, config: RecipeConfig, extractor: Features | None = None, ranks: RankTable | None = None) -> None:
         self._config = config
+        self._ranks = ranks
         self._adversarial = config.adversarial_weight > 0
         self._style = None
         if config.style_weight > 0:
@@ -62,15 +66,12 @@ class CrepsObjective:
         """AdamW for each network, at the paper's one learning rate unless the discriminator has its own."""
         config = self._config
         rates = {GENERATOR: config.learning_rate, DISCRIMINATOR: config.discriminator_rate or config.learning_rate}
-        return {
-            name: (
-                (name,),
-                torch.optim.AdamW(
-                    net.parameters(), lr=rates[name], betas=config.betas, weight_decay=config.weight_decay
-                ),
-            )
-            for name, net in nets.items()
-        }
+        return one_each(
+            nets,
+            lambda name, parameters: torch.optim.AdamW(
+                parameters, lr=rates[name], betas=config.betas, weight_decay=config.weight_decay
+            ),
+        )
 
     def losses(self, nets: Networks, batch: Batch) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
         """Yield each turn's loss; the terms are told before their weights.
@@ -97,5 +98,7 @@ class CrepsObjective:
                 terms["adversarial"] = config.adversarial_weight, real_or_fake(judge(fake), is_real=True)
         if config.consistency_weight > 0:
             terms["consistency"] = config.consistency_weight, gradient_consistency(batch.image, fake)
+        if self._ranks is not None and config.rank_weight > 0:
+            terms["rank"] = config.rank_weight, (fake - self._ranks(batch.image)).abs().mean()
         loss = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return loss, {name: term.detach() for name, (_, term) in terms.items()}

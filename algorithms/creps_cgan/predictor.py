@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,15 @@ from synthct.resample import resample_like, resample_to_spacing, resample_wanted
 from synthct.volume import Volume
 from synthct.weights import ModelFolder, load_tensors
 
-__all__ = ["CrepsPredictor", "ModelConfig", "load", "padded"]
+__all__ = ["CrepsPredictor", "ModelConfig", "load"]
 
 Millimetres = Annotated[float, Field(gt=0)]
-Voxel = TypeVar("Voxel", bound=np.generic)
 
 CLIP_HU = (-1024.0, 3000.0)
 """Bounds of the sCT (paper 001)."""
+
+OUTSIDE = -1.0
+"""What marks a voxel outside the mask, where it is marked; MR is scaled to 0 and above."""
 
 
 class ModelConfig(BaseModel):
@@ -36,10 +38,12 @@ class ModelConfig(BaseModel):
 
     Attributes:
         network: the generator.
-        sweep: windows of prediction; the paper's are half a patch apart and merged by the upper median.
+        sweep: windows of prediction; the paper's are half a patch apart over a volume of whole patches, and merged by
+            the upper median.
         spacing: in mm, onto which an image is brought by cubic B-splines; None leaves it on its own.
-        image: scale of the MR; what lies beyond an image's edge is 0.
+        image: scale of the MR.
         ct: scale of the CT.
+        mark_outside: voxels outside the mask are -1 to the generator, as they were in training.
         style: what the style loss of training looked through, and its weight, for whoever reads the card; prediction
             does not look at it.
     """
@@ -51,6 +55,7 @@ class ModelConfig(BaseModel):
     spacing: tuple[Millimetres, Millimetres, Millimetres] | None
     image: LinearScale
     ct: LinearScale
+    mark_outside: bool = False
     style: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -62,6 +67,11 @@ class ModelConfig(BaseModel):
     def air(self) -> float:
         """Air in network units."""
         return air_units(self.ct)
+
+    @property
+    def beyond(self) -> float:
+        """What lies beyond an image's edge, in network units: 0 (the paper), or the mark of what is no body."""
+        return OUTSIDE if self.mark_outside else 0.0
 
 
 class CrepsPredictor:
@@ -77,12 +87,15 @@ class CrepsPredictor:
         config = self._config
         clipped = clipped_share(case, config.image)
         image = case.image if config.spacing is None else resample_to_spacing(case.image, config.spacing, order=3)
+        units = config.image.apply(image.voxels)
+        if config.mark_outside:
+            units[resample_like(case.mask, image.geometry, order=0).voxels == 0] = OUTSIDE
         swept = self._engine.sweep(
             self._generators,
-            padded(config.image.apply(image.voxels), config.sweep.patch),
+            units,
             config.sweep,
-            wanted=padded(resample_wanted(case.mask, image.geometry), config.sweep.patch),
-            fill=0.0,
+            wanted=resample_wanted(case.mask, image.geometry),
+            fill=config.beyond,
             air=config.air,
             advance=advance,
         )
@@ -100,18 +113,8 @@ class CrepsPredictor:
         )
 
     def _on_grid(self, values: npt.NDArray[np.float32], image: Volume, case: Case) -> Volume:
-        """Leave the padding out and bring values back onto the case's own grid."""
-        z, y, x = image.voxels.shape
-        return resample_like(image.with_voxels(np.ascontiguousarray(values[:z, :y, :x])), case.image.geometry)
-
-
-def padded(voxels: npt.NDArray[Voxel], patch: tuple[int, int, int]) -> npt.NDArray[Voxel]:
-    """Add zeros at the far ends until each axis is a multiple of the patch's, as paper 001 does.
-
-    Which end is not said; the far one is inference. With windows half a patch apart the grid then fits exactly.
-    """
-    widths = [(0, -size % edge) for size, edge in zip(voxels.shape, patch, strict=True)]
-    return np.pad(voxels, widths) if any(after for _, after in widths) else voxels
+        """Bring values back onto the case's own grid."""
+        return resample_like(image.with_voxels(values), case.image.geometry)
 
 
 def load(model: ModelFolder, engine: Engine) -> CrepsPredictor:

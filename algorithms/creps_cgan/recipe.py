@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from algorithms.creps_cgan.about import ABOUT
 from algorithms.creps_cgan.objective import GENERATOR, CrepsObjective
 from algorithms.creps_cgan.predictor import ModelConfig
+from algorithms.creps_cgan.ranks import RankTable
 from algorithms.creps_cgan.settings import RecipeConfig
 from algorithms.fitting import fit_network
 from algorithms.pairs import PairedData, resampled_case
@@ -48,28 +49,31 @@ def train(run: TrainingRun) -> ModelFolder:
         spacing=config.spacing,
         image=LinearScale(low=0.0, high=config.image_high, scale=config.image_scale),
         ct=LinearScale(low=config.ct_low, high=config.ct_high, scale=config.ct_scale),
+        mark_outside=config.mark_outside,
         style={} if extractor is None else {"weight": config.style_weight, **extractor.describe()},
     )
     initial = run.initial_weights(GENERATOR, ABOUT.name)
+    fill = Fill(image=model.beyond, reference=model.air)
     pairs = PairedData.prepare(
         run,
         fabric,
         image=model.image.apply,
         reference=model.ct.apply,
-        key=f"{model.image!r} {model.ct!r} {model.spacing}",
+        key=f"{model.image!r} {model.ct!r} {model.spacing}" + (" marked" if model.mark_outside else ""),
         validation=config.validation_cases,
         excluded=config.excluded_cases,
         before=lambda case: resampled_case(case, model.spacing),
+        outside=fill if model.mark_outside else None,
         lone_images=True,
     )
     data = UnpairedData.split(pairs, disjoint=config.disjoint)
     if fabric.is_global_zero:
         log.info("unpaired: %s", data.describe())
-    fill = Fill(image=0.0, reference=model.air)
+    ranks = RankTable.fit(data.images, data.references, model.air) if config.rank_weight > 0 else None
     tensors = fit_network(
         run,
         fabric,
-        CrepsObjective(config, extractor),
+        CrepsObjective(config, extractor, ranks),
         network=GENERATOR,
         data=data,
         sampler=UnpairedSampler(data.images, data.references, config.sampling, fill, config.loop.seed),

@@ -41,8 +41,12 @@ class RecipeConfig(BaseModel):
         style_reduction: over the entries of a Gram matrix: sum (the paper's 1-norm) or mean.
         adversarial_weight: of the adversarial term; 0 trains no discriminator.
         consistency_weight: of gradient consistency, an extension of ours against drift; 0 is the paper.
+        rank_weight: of the L1 distance to what ranks alone give (RankTable), an extension of ours against swapped
+            tissues; needs mark_outside. 0 is the paper.
         discriminator_steps: turns of the discriminator an iteration, all on the same patches.
         spacing: (z, y, x) in mm that cases are resampled to; None keeps each case's own.
+        mark_outside: outside the mask the generator is given -1, which no MR value is, and CTs are air; an extension of
+            ours: air and cortical bone are dark in MR alike. False is the paper.
         disjoint: MR from one half of the training patients and CT from the other, so that no patient gives both.
         image_scale: MR value that becomes 1.
         image_high: MR value that higher ones are clipped to; lower ones than 0 are clipped to 0.
@@ -69,8 +73,10 @@ class RecipeConfig(BaseModel):
     style_reduction: GramReduction = "sum"
     adversarial_weight: float = Field(default=1.0, ge=0)
     consistency_weight: float = Field(default=0.0, ge=0)
+    rank_weight: float = Field(default=0.0, ge=0)
     discriminator_steps: int = Field(default=1, gt=0)
     spacing: tuple[_Millimetres, _Millimetres, _Millimetres] | None = None
+    mark_outside: bool = False
     disjoint: bool = False
     image_scale: float = Field(default=1000.0, gt=0)
     image_high: float = Field(default=2000.0, gt=0)
@@ -92,11 +98,15 @@ class RecipeConfig(BaseModel):
     def _values_go_together(self) -> RecipeConfig:
         if self.ct_low >= self.ct_high:
             raise ValueError(f"ct_low {self.ct_low:g} is not below ct_high {self.ct_high:g}")
-        if not (self.style_weight or self.adversarial_weight or self.consistency_weight):
-            raise ValueError("style_weight, adversarial_weight and consistency_weight are 0; expected one above 0")
+        if not (self.style_weight or self.adversarial_weight or self.consistency_weight or self.rank_weight):
+            raise ValueError("the weights of style, adversarial, consistency and rank are 0; expected one above 0")
+        if self.rank_weight and not self.mark_outside:
+            raise ValueError(f"rank_weight is {self.rank_weight:g} without mark_outside; air would count as bone")
         return self
 
     @property
     def windows(self) -> SweepSettings:
         """Windows of prediction and validation."""
-        return self.sweep or SweepSettings(patch=self.sampling.patch, step=0.5, rule="monai", merging="median-upper")
+        return self.sweep or SweepSettings(
+            patch=self.sampling.patch, step=0.5, rule="monai", merging="median-upper", whole_patches=True
+        )

@@ -9,10 +9,10 @@ __all__ = ["ABOUT"]
 
 ABOUT = About(
     name="pix2pix-pelvis",
-    summary="3-D pix2pix: U-Net generator and patch discriminator trained on pairs (SynthRAD2023, pelvis).",
+    summary="pix2pix: U-Net generator and patch discriminator trained on pairs, 3-D or slices (SynthRAD2023, pelvis).",
     tasks=(Task.MRI,),
     regions=(Region.PELVIS,),
-    presets=("full", "starter"),
+    presets=("full", "slices", "grid", "starter"),
     source="paper 003, section 2.2",
     folder=Path(__file__).parent,
 )

@@ -1,7 +1,7 @@
-"""Generator and discriminator of pix2pix-pelvis (paper 003, ALGORITHMS section 5).
+"""Generator of pix2pix-pelvis (paper 003, ALGORITHMS section 5).
 
-The paper states a U-Net generator and a patch discriminator of 9 x 9; everything else is a default of ours, taken by
-inference and named in `NetworkConfig` and `algorithms/pix2pix_pelvis/configs`.
+The paper states a U-Net; everything else is a default of ours, taken by inference and named in `NetworkConfig` and
+`algorithms/pix2pix_pelvis/configs`. It speaks of "3D aligned pairs" and of "an MRI slice": both can be had.
 """
 
 from __future__ import annotations
@@ -13,20 +13,31 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from synthct.networks.precision import LastConvolution
 from synthct.networks.shapes import require_multiple
 
-__all__ = ["Discriminator", "NetworkConfig", "UNetGenerator", "receptive_field"]
+__all__ = ["Dimensions", "NetworkConfig", "UNetGenerator", "initialise"]
 
 Positive = Annotated[int, Field(gt=0)]
 Triple = tuple[Positive, Positive, Positive]
 Norm = Literal["instance", "batch", "none"]
+Dimensions = Literal[2, 3]
 
 
 class NetworkConfig(BaseModel):
-    """Shape of the generator; axis order z, y, x throughout.
+    """Shape of the networks; axis order z, y, x throughout.
 
     The defaults are the paper's size by ALGORITHMS 5 [I]: five levels of 64 to 512 channels, instance norm, LeakyReLU
-    0.2. `strides[i]` leads from level i to level i + 1; `kernels[i]`, odd numbers, is used at level i.
+    0.2.
+
+    Attributes:
+        widths: channels of each level.
+        strides: `strides[i]` leads from level i to level i + 1.
+        kernels: `kernels[i]`, odd numbers, is used at level i.
+        norm: after each convolution of the generator.
+        negative_slope: of LeakyReLU, in the discriminator too.
+        discriminator_width: channels of the discriminator's first convolution.
+        dimensions: 2 translates slice by slice: no kernel, stride or patch reaches beyond one slice.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +48,7 @@ class NetworkConfig(BaseModel):
     norm: Norm = "instance"
     negative_slope: float = Field(default=0.2, ge=0.0, lt=1.0)
     discriminator_width: int = Field(default=64, gt=0)
+    dimensions: Dimensions = 3
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> NetworkConfig:
@@ -50,6 +62,14 @@ class NetworkConfig(BaseModel):
             raise ValueError(f"kernel {even[0]} has an even edge; expected odd ones, which keep the shape")
         return self
 
+    @model_validator(mode="after")
+    def _slices_stay_apart(self) -> NetworkConfig:
+        for name, triples in (("kernels", self.kernels), ("strides", self.strides)):
+            deep = [f"{name}[{index}] is {triple}" for index, triple in enumerate(triples) if triple[0] != 1]
+            if deep and self.dimensions == 2:
+                raise ValueError(f"dimensions is 2, but {deep[0]}; expected 1 along z")
+        return self
+
     @property
     def stride_product(self) -> Triple:
         """What each axis of an input must be a multiple of."""
@@ -58,20 +78,23 @@ class NetworkConfig(BaseModel):
             product = [before * step for before, step in zip(product, stride, strict=True)]
         return (product[0], product[1], product[2])
 
-    def require_multiple(self, patch: Triple) -> None:
-        """Refuse a patch that the strides do not divide.
+    def require_patch(self, patch: Triple) -> None:
+        """Refuse a patch that the strides do not divide, and in 2-D one of several slices.
 
         Raises:
-            ValueError: an edge is no multiple of `stride_product`.
+            ValueError: an edge is no multiple of `stride_product`, or z is not 1 in 2-D.
         """
         require_multiple(patch, self.stride_product)
+        if self.dimensions == 2 and patch[0] != 1:
+            raise ValueError(f"patch {patch} (z, y, x) has {patch[0]} slices; expected 1, since dimensions is 2")
 
 
 class UNetGenerator(nn.Module):
-    """3-D U-Net: two convolutions a level, trilinear up-sampling, skips by concatenation, linear output.
+    """U-Net: two convolutions a level, trilinear up-sampling, skips by concatenation, linear output.
 
     Input and output have shape (batch, 1, z, y, x) with z, y, x multiples of `config.stride_product`. The output is
-    linear, not tanh, so that dense bone is not squeezed (inference; the paper does not say).
+    linear, not tanh, so that dense bone is not squeezed (inference; the paper does not say), and float32 under autocast
+    too. In 2-D all kernels and strides are 1 along z, so trilinear is bilinear, slice by slice.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -98,8 +121,8 @@ class UNetGenerator(nn.Module):
                 )
             )
             channels = widths[level]
-        self.head = nn.Conv3d(channels, 1, 1)
-        self.apply(partial(_initialise, slope=config.negative_slope))
+        self.head = LastConvolution(channels, 1, 1)
+        self.apply(partial(initialise, slope=config.negative_slope))
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate normalised MR (batch, 1, z, y, x) into normalised CT of the same shape."""
@@ -117,39 +140,6 @@ class UNetGenerator(nn.Module):
         return output
 
 
-class Discriminator(nn.Module):
-    """Patch discriminator on MR and CT side by side, with a receptive field of 9 voxels an axis.
-
-    A stride-2 convolution of kernel 3 and a stride-1 convolution of kernel 4 give 9 exactly (ALGORITHMS 5, reading a).
-    Input (batch, 2, z, y, x); output one logit per patch.
-    """
-
-    layers: tuple[tuple[int, int], ...] = ((3, 2), (4, 1))
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        (first_kernel, first_stride), (last_kernel, last_stride) = self.layers
-        self.net = nn.Sequential(
-            nn.Conv3d(2, config.discriminator_width, first_kernel, first_stride, padding=1),
-            nn.LeakyReLU(config.negative_slope),
-            nn.Conv3d(config.discriminator_width, 1, last_kernel, last_stride, padding=1),
-        )
-        self.apply(partial(_initialise, slope=config.negative_slope))
-
-    def forward(self, image: Tensor, ct: Tensor) -> Tensor:
-        """Return logits (batch, 1, z', y', x'): above 0 where a patch looks like a real CT of that MR."""
-        logits: Tensor = self.net(torch.cat((image, ct), dim=1))
-        return logits
-
-
-def receptive_field(layers: tuple[tuple[int, int], ...]) -> int:
-    """Voxels along one axis that reach one output of a stack of (kernel, stride) convolutions."""
-    field = 1
-    for kernel, stride in reversed(layers):
-        field = (field - 1) * stride + kernel
-    return field
-
-
 def _conv(
     inputs: int, outputs: int, kernel: Triple, config: NetworkConfig, stride: Triple = (1, 1, 1)
 ) -> nn.Sequential:
@@ -163,7 +153,8 @@ def _conv(
     return nn.Sequential(*layers)
 
 
-def _initialise(module: nn.Module, *, slope: float) -> None:
+def initialise(module: nn.Module, *, slope: float) -> None:
+    """Draw a convolution's weights by He's rule for LeakyReLU of that slope, biases 0; other modules are left alone."""
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, a=slope)
         if module.bias is not None:

@@ -17,7 +17,7 @@ from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.weights import ModelFolder, load_tensors
 
-__all__ = ["ModelConfig", "Pix2PixPredictor", "load"]
+__all__ = ["ModelConfig", "Pix2PixPredictor", "build", "load"]
 
 
 class ModelConfig(BaseModel):
@@ -34,8 +34,8 @@ class ModelConfig(BaseModel):
     ct: LinearScale
 
     @model_validator(mode="after")
-    def _patch_fits_the_strides(self) -> ModelConfig:
-        self.network.require_multiple(self.sweep.patch)
+    def _patch_fits_the_network(self) -> ModelConfig:
+        self.network.require_patch(self.sweep.patch)
         return self
 
     @property
@@ -70,6 +70,11 @@ class Pix2PixPredictor:
         return finished(case, hu, deviation, clipped_share=round(clipped, 4), sweep=swept.notes)
 
 
+def build(config: ModelConfig) -> UNetGenerator:
+    """Build the network that predicts, with random weights."""
+    return UNetGenerator(config.network)
+
+
 def load(model: ModelFolder, engine: Engine) -> Pix2PixPredictor:
     """Build the generators that a model folder describes and fill them.
 
@@ -82,7 +87,7 @@ def load(model: ModelFolder, engine: Engine) -> Pix2PixPredictor:
         raise WeightsError(f"{model.path}: settings do not fit pix2pix-pelvis ({str(error)[:200]})") from error
     generators = []
     for member in model.members:
-        generator = UNetGenerator(config.network)
+        generator = build(config)
         try:
             generator.load_state_dict(load_tensors(member))
         except RuntimeError as error:

@@ -15,9 +15,19 @@ from synthct.intensity import LinearScale
 from synthct.training.patches import Fill, PairedSampler
 from synthct.weights import ModelFolder
 
-__all__ = ["SETTINGS", "train"]
+__all__ = ["SETTINGS", "model_config", "train"]
 
 SETTINGS = RecipeConfig
+
+
+def model_config(config: RecipeConfig) -> ModelConfig:
+    """Return what model.json will hold of a preset."""
+    return ModelConfig(
+        network=config.network,
+        sweep=config.windows,
+        image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
+        ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
+    )
 
 
 def train(run: TrainingRun) -> ModelFolder:
@@ -29,12 +39,7 @@ def train(run: TrainingRun) -> ModelFolder:
         WeightsError: the checkpoint to resume from, or the weights to start from, do not fit.
     """
     config = parse_settings(RecipeConfig, run.config)
-    model = ModelConfig(
-        network=config.network,
-        sweep=config.windows,
-        image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
-        ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
-    )
+    model = model_config(config)
     initial = run.initial_weights(GENERATOR, ABOUT.name)
     fabric = run.fabric(config.loop.precision)
     data = PairedData.prepare(

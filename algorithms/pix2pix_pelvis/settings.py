@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from algorithms.pix2pix_pelvis.discriminator import DiscriminatorConfig
 from algorithms.pix2pix_pelvis.network import NetworkConfig
 from synthct.inference.settings import SweepSettings
 from synthct.training.patches import SamplingSettings
@@ -25,7 +26,8 @@ class RecipeConfig(BaseModel):
     """One preset.
 
     Attributes:
-        network: generator and discriminator.
+        network: generator, and the discriminator's width.
+        discriminator: what the discriminator sees and says; of training alone, so it is not part of a model.
         sampling: patches that training draws.
         loop: length, schedule, precision, averaging.
         sweep: windows of prediction and validation; without it training patches, half of them apart, Gaussian weights.
@@ -43,6 +45,7 @@ class RecipeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     network: NetworkConfig = NetworkConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
     sampling: SamplingSettings = SamplingSettings(patch=(32, 160, 160), foreground=0.0)
     loop: LoopSettings = ITERATIONS
     sweep: SweepSettings | None = None
@@ -57,9 +60,11 @@ class RecipeConfig(BaseModel):
     excluded_cases: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _patches_fit_the_strides(self) -> RecipeConfig:
-        self.network.require_multiple(self.sampling.patch)
-        self.network.require_multiple(self.windows.patch)
+    def _patches_fit_the_networks(self) -> RecipeConfig:
+        self.network.require_patch(self.sampling.patch)
+        self.network.require_patch(self.windows.patch)
+        if self.adversarial_weight > 0:
+            self.discriminator.logit_map(self.sampling.patch, self.network.dimensions)
         return self
 
     @property

@@ -125,7 +125,7 @@ class Engine:
             image: normalised input, (z, y, x) or (channels, z, y, x) float32; it is not changed.
             settings: windows and merging.
             wanted: bool (z, y, x); windows that touch no True voxel of it, dilated by `settings.margin`, are skipped.
-            fill: input value beyond the volume's far edge, where an axis is shorter than the patch.
+            fill: input value beyond the volume's far edge, where it is padded (SweepSettings.swept_shape).
             air: output value where no window went.
             advance: called after each window with (windows done, windows in all).
 
@@ -143,7 +143,7 @@ class Engine:
             )
         planner = Planner((image.shape[-3], image.shape[-2], image.shape[-1]), settings, wanted)
         try:
-            padded = _padded(image, settings.patch, fill)
+            padded = _padded(image, settings.swept_shape(planner.shape), fill)
             batch = self.batch or self._automatic_batch(settings.patch)
             members = [prepare(network, self.device) for network in members]
             predictor = WindowPredictor(members, self.device, self.precision, settings.mirror_axes, batch)
@@ -237,10 +237,10 @@ class Engine:
         return int(np.clip(free / 2 / (CUDA_BYTES_PER_VOXEL * np.prod(patch)), 1, LARGEST_BATCH))
 
 
-def _padded(image: FloatArray, patch: Triple, fill: float) -> Tensor:
-    """(channels, z, y, x) with every axis at least as long as the patch; filled at the far ends."""
+def _padded(image: FloatArray, shape: Triple, fill: float) -> Tensor:
+    """(channels, z, y, x) of a shape that is no smaller; filled at the far ends."""
     channels = image[None] if image.ndim == 3 else image
-    missing = [(0, max(0, edge - size)) for size, edge in zip(channels.shape[1:], patch, strict=True)]
+    missing = [(0, after - size) for size, after in zip(channels.shape[1:], shape, strict=True)]
     if any(after for _, after in missing):
         channels = np.pad(channels, [(0, 0), *missing], constant_values=fill)
     writeable = np.require(channels, np.float32, ["C", "W"])  # torch warns of arrays that may not be written

@@ -58,7 +58,8 @@ class Planner:
     def plan(self, step: float | None = None) -> Plan:
         """Place the windows with the settings' step, or with another one."""
         step = self.settings.step if step is None else step
-        starts = sliding_windows(self.shape, self.settings.patch, step, self.settings.rule)
+        shape = self.settings.swept_shape(self.shape)
+        starts = sliding_windows(shape, self.settings.patch, step, self.settings.rule)
         kept = tuple(start for start in starts if self._is_wanted(start))
         return Plan(kept, len(starts) - len(kept), step)
 

@@ -25,6 +25,9 @@ class SweepSettings(BaseModel):
             the mean of both.
         mirror_axes: axes that are flipped; the mean over all combinations of flips is one prediction.
         margin: voxels by which the mask is dilated, as a box, before windows are chosen.
+        whole_patches: volumes are padded at the far ends to a multiple of the patch, so that windows half a patch apart
+            fit exactly (paper 001; which end is inference). A network whose training patches never left a volume has
+            not met such an edge: its last slices may be far off. False slides the last windows back inside.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -35,6 +38,7 @@ class SweepSettings(BaseModel):
     merging: Merging = "gaussian"
     mirror_axes: tuple[Literal[0, 1, 2], ...] = ()
     margin: int = Field(default=1, ge=0)
+    whole_patches: bool = False
 
     @field_validator("mirror_axes")
     @classmethod
@@ -42,3 +46,11 @@ class SweepSettings(BaseModel):
         if len(set(axes)) != len(axes):
             raise ValueError(f"mirror_axes {axes} names an axis twice; expected each of 0, 1, 2 at most once")
         return axes
+
+    def swept_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Shape (z, y, x) that a volume is padded to: at least the patch on each axis, or a multiple of it."""
+        z, y, x = (
+            size + -size % edge if self.whole_patches else max(size, edge)
+            for size, edge in zip(shape, self.patch, strict=True)
+        )
+        return (z, y, x)

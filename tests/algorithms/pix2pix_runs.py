@@ -1,15 +1,18 @@
-"""Small settings for the tests of pix2pix-pelvis."""
+"""Small settings and cases for the tests of pix2pix-pelvis."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
+from synthct.phantom import make_phantom
+from synthct.volume import write_volume
 
-__all__ = ["CPU", "NETWORK", "quiet", "settings"]
+__all__ = ["CPU", "NETWORK", "quiet", "save_case", "settings"]
 
 CPU = torch.device("cpu")
 NETWORK: dict[str, Any] = {
@@ -28,3 +31,14 @@ def settings(**changes: Any) -> RecipeConfig:
 
 def quiet() -> Progress:
     return Progress(disable=True)
+
+
+def save_case(root: Path, name: str, seed: int) -> Path:
+    """Write a limb phantom."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    phantom = make_phantom("limb", seed=seed, size=(40, 40, 12), spacing=(3.0, 3.0, 5.0))
+    write_volume(phantom.image, folder / "mr.mha")
+    write_volume(phantom.mask, folder / "mask.mha")
+    write_volume(phantom.reference, folder / "ct.mha")
+    return folder

@@ -21,7 +21,8 @@ def test_defaults_are_the_paper_s() -> None:
     assert (config.sampling.patch, config.sampling.augment) == ((32, 224, 224), False)
     assert (config.ct_low, config.ct_high, config.ct_scale) == (-1000.0, 3000.0, 1000.0)
     assert (config.image_high, config.image_scale) == (2000.0, 1000.0)
-    assert config.windows == SweepSettings(patch=(32, 224, 224), step=0.5, rule="monai", merging="median-upper")
+    wanted = SweepSettings(patch=(32, 224, 224), step=0.5, rule="monai", merging="median-upper", whole_patches=True)
+    assert config.windows == wanted
 
 
 def test_extensions_are_off() -> None:

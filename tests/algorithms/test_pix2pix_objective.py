@@ -13,7 +13,8 @@ from lightning_fabric import Fabric
 from pix2pix_runs import NETWORK, settings
 from torch import Tensor, nn
 
-from algorithms.pix2pix_pelvis.network import Discriminator, NetworkConfig, UNetGenerator
+from algorithms.pix2pix_pelvis.discriminator import Discriminator, DiscriminatorConfig
+from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from algorithms.pix2pix_pelvis.objective import DISCRIMINATOR, GENERATOR, Pix2PixObjective
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from synthct.training.objective import Batch, Networks
@@ -40,7 +41,7 @@ def one_turn_each(
 def scripted(*, gain: float, shift: float, logit: float) -> dict[str, nn.Module]:
     """A generator gain * MR + shift, and a discriminator whose every logit is the same."""
     generator = nn.Conv3d(1, 1, 1)
-    discriminator = Discriminator(NetworkConfig.model_validate(NETWORK))
+    discriminator = Discriminator(DiscriminatorConfig(), NetworkConfig.model_validate(NETWORK))
     last = discriminator.net[2]
     with torch.no_grad():
         generator.weight.fill_(gain)
@@ -80,6 +81,34 @@ def test_adversarial_losses_by_hand() -> None:
     assert scalars["discriminator loss"] == pytest.approx((real + fake) / 2)
 
 
+@pytest.mark.parametrize("logit", [0.0, 2.0, -30.0])
+def test_a_discriminator_that_says_the_same_of_all_is_seen_in_the_scalars(logit: float) -> None:
+    """sigmoid(logit) for real and fake alike: a collapse."""
+    scalars, _ = one_turn_each(scripted(gain=0, shift=0, logit=logit), twenty_voxels(), settings())
+    said = 1 / (1 + math.exp(-logit))
+    assert (scalars["real_said_real"], scalars["fake_said_real"]) == pytest.approx((said, said), rel=1e-6)
+
+
+def test_what_the_discriminator_says_is_told_of_real_and_fake_apart() -> None:
+    """It goes by the CT's mean here: 1 inside for the real one, 0 for the fake one, air (-1) outside for both."""
+    modules = scripted(gain=0.0, shift=0.0, logit=0.0)
+    first, _, last = modules[DISCRIMINATOR].net
+    with torch.no_grad():
+        for layer in (first, last):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        first.weight[0, 1, 1, 1, 1] = 1.0  # the CT's own voxel; MR is not looked at
+        last.weight[0, 0, 1, 1, 1] = 5.0
+    batch = batch_of(np.ones((4, 8, 8)), np.ones((4, 8, 8)), np.ones((4, 8, 8)))
+    scalars, _ = one_turn_each(modules, batch, settings())
+    assert scalars["real_said_real"] == pytest.approx(1 / (1 + math.exp(-5.0)), rel=1e-6)
+    assert scalars["fake_said_real"] == pytest.approx(0.5)
+    assert set(scalars) == {
+        *("discriminator loss", "real_said_real", "fake_said_real"),
+        *("generator loss", "l1_hu", "adversarial"),
+    }
+
+
 @pytest.mark.parametrize(("weight", "expected"), [(100.0, -10.0), (10.0, -1.0)])
 def test_l1_counts_by_its_weight(weight: float, expected: float) -> None:
     """The gradient of 100 L1 for gain and shift alike (MR is 1): 100 * (9 - 11) / 20; the discriminator is flat."""
@@ -103,6 +132,7 @@ def test_l1_alone_leaves_the_discriminator_out() -> None:
     del modules[DISCRIMINATOR]
     scalars, gradients = one_turn_each(modules, twenty_voxels(), config)
     assert scalars["adversarial"] == 0.0
+    assert "real_said_real" not in scalars
     assert list(gradients) == [GENERATOR]
 
 

@@ -14,15 +14,13 @@ import pytest
 import SimpleITK as sitk
 import yaml
 from commands.command_line import Outcome, files_below, synthct
-from pix2pix_runs import NETWORK, quiet
+from pix2pix_runs import NETWORK, quiet, save_case
 from safetensors.numpy import load_file
 
 from algorithms.pix2pix_pelvis.recipe import train
 from algorithms.training import Launcher, TrainingRun
 from synthct.dataset import CaseFiles, find_cases
 from synthct.errors import InputError, UsageError
-from synthct.phantom import make_phantom
-from synthct.volume import write_volume
 
 SETTINGS: dict[str, Any] = {
     "network": json.loads(json.dumps(NETWORK)),
@@ -33,17 +31,6 @@ SETTINGS: dict[str, Any] = {
     "excluded_cases": ["1PA006"],
 }
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-
-
-def save_case(root: Path, name: str, seed: int) -> Path:
-    """Write a limb phantom."""
-    folder = root / name
-    folder.mkdir(parents=True)
-    phantom = make_phantom("limb", seed=seed, size=(40, 40, 12), spacing=(3.0, 3.0, 5.0))
-    write_volume(phantom.image, folder / "mr.mha")
-    write_volume(phantom.mask, folder / "mask.mha")
-    write_volume(phantom.reference, folder / "ct.mha")
-    return folder
 
 
 def write_settings(path: Path, **changes: Any) -> Path:
@@ -95,7 +82,7 @@ def test_run_makes_a_model_folder(trained: tuple[Path, Outcome]) -> None:
     assert (card["algorithm"], card["tasks"], card["starter"]) == ("pix2pix-pelvis", ["mri"], False)
     assert card["regions"] == ["EX"], "the pelvis case was left out"
     assert card["config"]["sweep"]["patch"] == [8, 32, 32]
-    assert card["config"]["network"] == SETTINGS["network"] | {"negative_slope": 0.2}
+    assert card["config"]["network"] == SETTINGS["network"] | {"negative_slope": 0.2, "dimensions": 3}
     assert (card["config"]["image"]["low"], card["config"]["image"]["scale"]) == (0.0, 1000.0)
     ct = card["config"]["ct"]
     assert (ct["low"], ct["high"], ct["offset"], ct["scale"]) == (-1024.0, 3071.0, 0.0, 1000.0)
@@ -203,7 +190,7 @@ def training_run(run_dir: Path, cases: list[CaseFiles], **changes: Any) -> Train
         ({"sweep": {"patch": [4, 16, 16], "stepp": 1}}, "setting 'sweep.stepp' is unknown; did you mean step?"),
         ({"patch": [4, 16, 16]}, "setting 'patch' is unknown; did you mean sampling.patch or sweep.patch?"),
         ({"network": {"width": [4]}}, "setting 'network.width' is unknown; did you mean widths?"),
-        ({"zzz": 1}, "setting 'zzz' is unknown; expected some of network, sampling"),
+        ({"zzz": 1}, "setting 'zzz' is unknown; expected some of network, discriminator, sampling"),
         ({"loop": {"epochs": 0}}, "setting 'loop.epochs': Input should be greater than 0"),
         ({"sampling": {"patch": [4, 16, 17]}}, "settings: patch (4, 16, 17) (z, y, x) is no multiple"),
         ({"loop": {"ema": 1.0}}, "setting 'loop.ema'"),
