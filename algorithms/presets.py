@@ -77,10 +77,10 @@ def _hint(schema: type[BaseModel], path: tuple[int | str, ...]) -> str:
     elsewhere = [place for place in _places(schema) if place.split(".")[-1] == name]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
-    inner: type[BaseModel] | None = schema
+    inside: list[type[BaseModel]] = [schema]
     for part in path[:-1]:
-        inner = _model(inner.model_fields[str(part)].annotation) if inner is not None else None
-    known = list(inner.model_fields) if inner is not None else []
+        inside = _within(inside, str(part))
+    known = list(dict.fromkeys(field for model in inside for field in model.model_fields))
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}"
 
@@ -89,14 +89,18 @@ def _places(schema: type[BaseModel], above: str = "") -> Iterator[str]:
     """Dotted names of all settings, those within settings included."""
     for name, declared in schema.model_fields.items():
         yield f"{above}{name}"
-        inner = _model(declared.annotation)
-        if inner is not None:
+        for inner in _models(declared.annotation)[:1]:  # of several kinds the usual one
             yield from _places(inner, f"{above}{name}.")
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401
-    """The settings class that a field holds, also where it may be None instead."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def _within(models: list[type[BaseModel]], part: str) -> list[type[BaseModel]]:
+    """Settings classes one step down a path: those of a field, or the one of several that `kind` names."""
+    named = [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == part]
+    fields = [model.model_fields[part] for model in models if part in model.model_fields]
+    return named or [model for field in fields for model in _models(field.annotation)]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
+    """The settings classes that a field may hold; several where its `kind` chooses."""
+    candidates = (annotation, *get_args(annotation))
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
+from algorithms.interface import find_algorithm
+from algorithms.presets import read_preset
 from synthct.dataset import CaseFiles
 from synthct.errors import UsageError
 from synthct.files import write_text
@@ -16,7 +18,21 @@ from synthct.networks.unet import UNetPlan
 from synthct.planning.fingerprint import fingerprint
 from synthct.planning.plan import make_plan
 
-__all__ = ["ARMS", "Arm", "Stage", "chosen_arms", "stage_settings", "write_plans", "write_settings"]
+__all__ = [
+    "ARMS",
+    "NETWORK",
+    "PATCH",
+    "SPADE",
+    "Arm",
+    "Stage",
+    "chosen_arms",
+    "stage_settings",
+    "write_plans",
+    "write_settings",
+]
+
+UNET = "nnresunet-afp"
+SPADE = "spade-afp"
 
 LEARNING_RATE = 1e-3
 FINE_TUNING = 0.1
@@ -36,7 +52,7 @@ class Stage:
 
     Attributes:
         share: of the iterations of an arm.
-        afp: 5 L1 + AFP instead of L1.
+        afp: AFP beside L1, of nnresunet-afp 5 L1 + AFP.
         rate: factor of the learning rate.
     """
 
@@ -52,6 +68,7 @@ class Arm:
     Attributes:
         title: in the report.
         stages: one after another, each from the weights of the one before.
+        algorithm: what is trained: nnresunet-afp by a plan, or spade-afp by its starter preset.
         kind: of the network.
         upsampling: of its decoder.
         random_extractor: the AFP loss compares by random weights.
@@ -60,6 +77,7 @@ class Arm:
 
     title: str
     stages: tuple[Stage, ...] = (Stage(),)
+    algorithm: str = UNET
     kind: Literal["plain", "residual", "hybrid"] = "residual"
     upsampling: Literal["trilinear", "transposed"] = "trilinear"
     random_extractor: bool = False
@@ -71,9 +89,9 @@ class Arm:
         return any(stage.afp for stage in self.stages)
 
     @property
-    def plan_name(self) -> str:
-        """Of its plan's file."""
-        return f"{self.kind}-{self.upsampling}.yaml"
+    def plan_name(self) -> str | None:
+        """Of its plan's file; None where the algorithm has no plan."""
+        return f"{self.kind}-{self.upsampling}.yaml" if self.algorithm == UNET else None
 
 
 ARMS = {
@@ -85,6 +103,8 @@ ARMS = {
     "hybrid": Arm("L1, residual encoder, plain decoder", kind="hybrid"),
     "transposed": Arm("L1, transposed convolutions", upsampling="transposed"),
     "l1-again": Arm("L1, another seed", seed=1),
+    "spade-l1": Arm("SPADE GAN, L1", algorithm=SPADE),
+    "spade-l1-afp": Arm("SPADE GAN, L1 + AFP", (Stage(afp=True),), algorithm=SPADE),
 }
 """`l1-again` is no idea of its own: what it differs from `l1` by is what a seed alone does."""
 
@@ -114,23 +134,26 @@ def stage_settings(arm: Arm, stage: Stage, iterations: int) -> dict[str, Any]:
     own = round(iterations * stage.share)
     if own < 1:
         raise UsageError(f"{iterations} iterations leave none for a stage; expected 2 or more")
+    loop: dict[str, Any] = {
+        "epochs": 1,
+        "iterations_per_epoch": own,
+        "warm_up_iterations": own // 20,
+        "schedule": "poly",
+        "clip_norm": None,
+        "precision": "bf16-mixed",
+        "ema": 0.99,
+        "image_interval": 10 * own,  # none
+        "log_interval": max(1, own // 10),
+        "seed": arm.seed,
+    }
+    if arm.algorithm == SPADE:
+        return _spade_settings(stage, loop)
     return {
         "batch": 1,
         "foreground": 0.33,
         "weighting": "volume",
         "augment": True,
-        "loop": {
-            "epochs": 1,
-            "iterations_per_epoch": own,
-            "warm_up_iterations": own // 20,
-            "schedule": "poly",
-            "clip_norm": None,
-            "precision": "bf16-mixed",
-            "ema": 0.99,
-            "image_interval": 10 * own,  # none
-            "log_interval": max(1, own // 10),
-            "seed": arm.seed,
-        },
+        "loop": loop,
         "optimiser": "adam",
         "learning_rate": LEARNING_RATE * stage.rate,
         "weight_decay": 1e-5,
@@ -139,6 +162,22 @@ def stage_settings(arm: Arm, stage: Stage, iterations: int) -> dict[str, Any]:
         "step": 0.5,
         "validation_step": 1.0,
     }
+
+
+def _spade_settings(stage: Stage, loop: dict[str, Any]) -> dict[str, Any]:
+    """The starter preset of spade-afp with the patch and the length of all arms; no case is kept from any fold.
+
+    L1 weighs 10 and AFP 1, as in the presets for full size: beside the starter's L1 an AFP of 1 would not count.
+    """
+    preset = read_preset(find_algorithm(SPADE), "starter")
+    own = {"l1_weight": 10.0, "afp_weight": 1.0 if stage.afp else 0.0, "batch": 1}
+    own |= {"validation_cases": [], "excluded_cases": []}
+    sweep = {"patch": list(PATCH), "step": 0.5, "merging": "median-lower"}
+    return (
+        preset
+        | own
+        | {"sampling": preset["sampling"] | {"patch": list(PATCH), "foreground": 0.33}, "sweep": sweep, "loop": loop}
+    )
 
 
 def write_settings(folder: Path, name: str, iterations: int) -> list[Path]:
@@ -155,13 +194,15 @@ def write_settings(folder: Path, name: str, iterations: int) -> list[Path]:
 def write_plans(folder: Path, cases: Sequence[CaseFiles]) -> Path:
     """Write a plan for each network that an arm may have; all share spacing, patch and normalisations.
 
+    Arms of spade-afp have none: they work on each case's own grid.
+
     They are made from all cases, held-out ones too: what a plan learns from them is one spacing and the CT's mean and
     deviation.
 
     Returns:
         The folder. Plans that lie there already are kept.
     """
-    wanted = {arm.plan_name: arm for arm in ARMS.values()}
+    wanted = {arm.plan_name: arm for arm in ARMS.values() if arm.plan_name is not None}
     if all((folder / name).exists() for name in wanted):
         return folder
     found = fingerprint(cases)

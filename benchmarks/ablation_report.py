@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ablation_arms import ARMS
+from benchmarks.ablation_arms import ARMS, SPADE
 from benchmarks.paired import LEAST_PAIRS, Better, PairedDifference, paired_differences, verdict
 
 __all__ = ["BEGIN", "COMPARISONS", "END", "METRICS", "Metric", "make_report", "put_between_marks"]
@@ -52,6 +52,8 @@ COMPARISONS = (
     *((arm, "l1") for arm in ("afp", "afp-random", "two-stage", "plain", "hybrid", "transposed", "l1-again")),
     ("two-stage", "afp"),
     ("afp", "afp-random"),
+    ("spade-l1-afp", "spade-l1"),
+    ("spade-l1", "l1"),
 )
 """Pairs of arms: the first less the second."""
 
@@ -112,6 +114,8 @@ def _budget(record: Mapping[str, Any], runs: Rows) -> Iterator[str]:
         f"{record['iterations']} iterations a run, batch 1, patch {patch}, features {features}, AdamW, "
         f"one seed; {threads} CPU thread{'s' * (threads > 1)}."
     )
+    if any(ARMS[run["arm"]].algorithm == SPADE for run in runs):
+        yield f"Arms spade-*: networks and Adam of {SPADE}'s preset starter, 10 L1; the rest is the same."
     extractor = record["extractor"]
     if extractor is not None:
         kind = "RANDOM weights" if extractor["random"] else f"trained on {extractor['trained_on'] or 'unknown data'}"

@@ -26,7 +26,6 @@ from synthct.volume import Volume, read_volume, require_same_grid
 
 __all__ = ["Experiment", "bone_scores", "link_held_out", "perform"]
 
-ALGORITHM = "nnresunet-afp"
 BONE_HU = LOWER_LIMITS[SPONGY_BONE]
 SAME_VOXEL = 1e-3
 FROM_METRICS = ("mae", "dice_bone", "mae_bone", "mae_compact_bone", "nsd_tolerance_mm")
@@ -92,13 +91,14 @@ def perform(experiment: Experiment, arm: str, fold: int, held_out: Path) -> Path
     scores = rows_file.parent
     model, seconds = _train(experiment, arm, fold)
     predictions = scores / "predictions"
-    _synthct(experiment, arm, fold, "predict", ALGORITHM, held_out, predictions, "--model", model,
+    _synthct(experiment, arm, fold, "predict", ARMS[arm].algorithm, held_out, predictions, "--model", model,
              "--device", "cpu", "--precision", "fp32")  # fmt: skip
     _synthct(experiment, arm, fold, "evaluate", predictions, held_out, scores, "--segmenter", "tissue",
              "--workers", "1", "--device", "cpu")  # fmt: skip
     metrics = json.loads((scores / "metrics.json").read_text(encoding="utf-8"))
     cases = {files.id: files for files in find_cases(held_out)}
-    plan = Plan.read(experiment.work / "plans" / ARMS[arm].plan_name)
+    plan_file = _plan_file(experiment, arm)
+    plan = None if plan_file is None else Plan.read(plan_file)
     rows = [_row(row, cases[row["case"]], predictions, plan) for row in metrics["results"]]
     card = json.loads((model / "model.json").read_text(encoding="utf-8"))
     content = {
@@ -141,14 +141,16 @@ def _train(experiment: Experiment, arm: str, fold: int) -> tuple[Path, float | N
         options: list[str | Path] = ["--config", config, "--fold", str(fold), "--splits", work / "splits.json"]
         options += ["--cache", work / "cache", "--device", "cpu", "--workers", "0"]
         options += [part for name in experiment.excluded for part in ("--exclude", name)]
-        options += ["--plan", work / "plans" / ARMS[arm].plan_name] if before is None else ["--init", before]
+        plan = _plan_file(experiment, arm)
+        options += ["--plan", plan] if before is None and plan is not None else []
+        options += ["--init", before] if before is not None else []
         if stage.afp and experiment.extractor is not None:
             options += ["--extractor", experiment.extractor]
             options += ["--random-extractor"] if ARMS[arm].random_extractor else []
         if taken_up:
             options.append("--resume")
         began = time.perf_counter()
-        _synthct(experiment, arm, fold, "train", ALGORITHM, experiment.data, run_dir, *options)
+        _synthct(experiment, arm, fold, "train", ARMS[arm].algorithm, experiment.data, run_dir, *options)
         seconds = [*seconds[:number], None if taken_up else time.perf_counter() - began]
         write_text(kept, json.dumps(seconds) + "\n")
     if model is None:
@@ -157,7 +159,12 @@ def _train(experiment: Experiment, arm: str, fold: int) -> tuple[Path, float | N
     return model, sum(known) if len(known) == len(settings) else None
 
 
-def _row(row: dict[str, Any], files: CaseFiles, predictions: Path, plan: Plan) -> dict[str, Any]:
+def _plan_file(experiment: Experiment, arm: str) -> Path | None:
+    name = ARMS[arm].plan_name
+    return None if name is None else experiment.work / "plans" / name
+
+
+def _row(row: dict[str, Any], files: CaseFiles, predictions: Path, plan: Plan | None) -> dict[str, Any]:
     """What the report needs of a case: columns of metrics.json, bone as one structure, the checkerboard index."""
     case = load_case(files)
     if case.reference is None:
@@ -169,10 +176,13 @@ def _row(row: dict[str, Any], files: CaseFiles, predictions: Path, plan: Plan) -
     return found | _checkerboard(case, case.reference, sct, plan)
 
 
-def _checkerboard(case: Case, ct: Volume, sct: Volume, plan: Plan) -> dict[str, float | None]:
-    """Index of all periods together and of each; null where resampling moved the strides off the voxel grid."""
+def _checkerboard(case: Case, ct: Volume, sct: Volume, plan: Plan | None) -> dict[str, float | None]:
+    """Index of all periods together and of each; null where resampling moved the strides off the voxel grid.
+
+    Without a plan the network worked on the case's own grid.
+    """
     names = {"checkerboard": PERIODS, **{f"checkerboard_{period}": (period,) for period in PERIODS}}
-    if not np.allclose(ct.spacing_zyx[1:], plan.spacing[1:], atol=0, rtol=SAME_VOXEL):
+    if plan is not None and not np.allclose(ct.spacing_zyx[1:], plan.spacing[1:], atol=0, rtol=SAME_VOXEL):
         return dict.fromkeys(names)
     arrays = sct.voxels, ct.voxels, case.mask.voxels
     return {name: checkerboard_index(*arrays, periods) for name, periods in names.items()}

@@ -30,6 +30,7 @@ import typer
 from algorithms.interface import About, find_algorithm, load_predictor
 from algorithms.nnresunet_afp.predictor import ModelConfig
 from algorithms.presets import parse_settings, read_preset
+from synthct.anatomy import Region
 from synthct.dataset import Case
 from synthct.inference.channels_last import lay_channels_last
 from synthct.inference.engine import Engine, choose_device
@@ -119,7 +120,7 @@ def ellipse() -> tuple[Volume, Volume]:
 
 def body_of(about: About) -> tuple[Volume, Volume]:
     """Image and mask: a whole pelvis of the embedded phantoms, or the ellipse."""
-    if about.name != "pix2pix-pelvis":
+    if Region.PELVIS not in about.regions:
         return ellipse()
     phantom = make_phantom("pelvis", size=PELVIS_SIZE, spacing=PELVIS_SPACING)
     return phantom.image, phantom.mask

@@ -1,11 +1,11 @@
-"""The adversarial term: is it real or fake, by cross entropy."""
+"""The adversarial term: is it real or fake, by cross entropy or by a hinge."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["real_or_fake"]
+__all__ = ["hinge_generator", "hinge_real_or_fake", "real_or_fake"]
 
 
 def real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
@@ -20,3 +20,28 @@ def real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
     """
     logits = logits.float()
     return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(is_real)))
+
+
+def hinge_real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
+    """One half of the discriminator's hinge loss, in float32 (paper 000; ALGORITHMS 2.2). Not for the generator.
+
+    Args:
+        logits: of any shape; above 0 says real.
+        is_real: the answer. The discriminator's loss is the sum of the real half and the fake half.
+
+    Returns:
+        A scalar, the mean over all logits: max(0, 1 - logit) for real, max(0, 1 + logit) for fake.
+    """
+    logits = logits.float()
+    return nn.functional.relu(1.0 - logits if is_real else 1.0 + logits).mean()
+
+
+def hinge_generator(logits: Tensor) -> Tensor:
+    """The generator's side of the hinge loss: minus the mean logit of what it made, in float32.
+
+    It has no hinge: where the discriminator says 10 everywhere it is -10, and its gradient never vanishes.
+
+    Args:
+        logits: of the synthetic CT, of any shape.
+    """
+    return -logits.float().mean()

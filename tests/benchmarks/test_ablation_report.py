@@ -83,6 +83,14 @@ def test_null_values_are_counted() -> None:
     assert lines_of(nothing, "| l1:")[0].endswith("| - |")
 
 
+def test_the_arms_of_spade_are_said_to_be_another_system() -> None:
+    words = "Arms spade-*: networks and Adam of spade-afp's preset starter, 10 L1; the rest is the same."
+    assert words not in make_report(RECORD, both("l1"))
+    report = make_report(RECORD, both("spade-l1") + both("spade-l1-afp", mae=9.0))
+    assert words in report
+    assert "**spade-l1-afp less spade-l1** (SPADE GAN, L1 + AFP, against: SPADE GAN, L1)" in report
+
+
 def test_random_extractors_are_named_everywhere() -> None:
     runs = both("l1") + both("afp", digest="abc") + both("afp-random", digest="f00")
     trained = make_report(RECORD, runs)
@@ -101,6 +109,7 @@ def test_random_extractors_are_named_everywhere() -> None:
 def test_every_arm_is_compared() -> None:
     compared = {arm for arm, _ in COMPARISONS}
     assert compared == set(ARMS) - {"l1"}
+    assert ("spade-l1-afp", "spade-l1") in COMPARISONS
     runs = [one for arm in ARMS for one in both(arm)]
     assert make_report(RECORD, runs).count(" less ") == len(COMPARISONS)
 

@@ -13,9 +13,13 @@ import pytest
 import yaml
 from builders import make_volume
 
+from algorithms.interface import find_algorithm
 from algorithms.nnresunet_afp.settings import RecipeConfig
+from algorithms.presets import read_preset
+from algorithms.spade_afp.settings import RecipeConfig as SpadeRecipe
+from algorithms.training import check_settings
 from benchmarks import ablations
-from benchmarks.ablation_arms import ARMS, chosen_arms, stage_settings, write_plans, write_settings
+from benchmarks.ablation_arms import ARMS, PATCH, chosen_arms, stage_settings, write_plans, write_settings
 from benchmarks.ablation_runs import bone_scores
 from synthct.dataset import find_cases
 from synthct.errors import InputError, UsageError
@@ -26,6 +30,7 @@ from synthct.networks.state import own_tensors
 from synthct.phantom import make_phantom
 from synthct.planning.plan import Plan
 from synthct.training.folds import Splits
+from synthct.training.patches import GAIN
 from synthct.volume import write_volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,13 +79,16 @@ def settings_of(name: str) -> list[dict[str, Any]]:
 def test_every_arm_is_a_preset_of_the_recipe(tmp_path: Path) -> None:
     for name, arm in ARMS.items():
         files = write_settings(tmp_path, name, 500)
-        presets = [RecipeConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files]
+        read = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in files]
+        presets: list[Any] = [check_settings(find_algorithm(arm.algorithm), settings) for settings in read]
         assert sum(preset.loop.iterations for preset in presets) == 500
         assert [preset.afp_weight > 0 for preset in presets] == [stage.afp for stage in arm.stages]
         assert arm.needs_extractor == any(preset.afp_weight for preset in presets)
         for preset in presets:
-            assert preset.l1_weight == (5.0 if preset.afp_weight else 1.0)
             assert preset.loop.validation_interval == preset.loop.iterations  # so the last weights are kept
+            if arm.algorithm == "spade-afp":
+                continue
+            assert preset.l1_weight == (5.0 if preset.afp_weight else 1.0)
             assert (preset.optimiser, preset.loop.clip_norm, preset.augment) == ("adam", None, True)
 
 
@@ -97,6 +105,23 @@ def test_arms_differ_in_what_they_are_about_alone() -> None:
     assert [stage["loop"]["iterations_per_epoch"] for stage in (first, second)] == [250, 250]
     assert second["learning_rate"] == pytest.approx(first["learning_rate"] / 10)
     assert (first["afp_weight"], second["afp_weight"]) == (0.0, 1.0)
+
+
+def test_arms_of_spade_differ_in_afp_alone_and_share_the_rest_with_all() -> None:
+    (one,), (other,) = settings_of("spade-l1"), settings_of("spade-l1-afp")
+    assert {key for key in one if one[key] != other[key]} == {"afp_weight"}
+    assert (one["afp_weight"], other["afp_weight"]) == (0.0, 1.0)
+    config, base = SpadeRecipe.model_validate(one), RecipeConfig.model_validate(settings_of("l1")[0])
+    starter = SpadeRecipe.model_validate(read_preset(find_algorithm("spade-afp"), "starter"))
+    assert config.loop == base.loop
+    assert (config.generator, config.discriminator) == (starter.generator, starter.discriminator)
+    assert (config.rates, config.l1_weight) == (starter.rates, 10.0)
+    assert config.sampling.model_dump(exclude={"patch", "gain"}) == base.sampling(PATCH, GAIN).model_dump(
+        exclude={"patch", "gain"}
+    )
+    assert config.sampling.patch == config.windows.patch == PATCH
+    assert (config.windows.step, config.windows.merging, config.batch) == (0.5, "median-lower", 1)
+    assert config.validation_cases == config.excluded_cases == ()  # folds and --exclude say it
 
 
 def test_plans_share_everything_but_the_network(data: Path, tmp_path: Path) -> None:
@@ -206,6 +231,26 @@ def test_one_arm_from_data_to_report(data: Path, tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     ablations.report(work)
     assert capsys.readouterr().out.strip() in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_arm_of_spade_from_data_to_rows(data: Path, tmp_path: Path) -> None:
+    """No plan is made for it, and its own grid lets the checkerboard be told."""
+    ablations.run(
+        data,
+        tmp_path,
+        save_extractor_of(tmp_path / "extractor"),
+        folds=2,
+        iterations=2,
+        arms="spade-l1-afp",
+        only_fold=0,
+    )
+    content = json.loads((tmp_path / "scores/spade-l1-afp/fold_0/rows.json").read_text())
+    assert len(content["rows"]) == 2
+    assert all(row["mae"] > 0 and row["checkerboard"] is not None for row in content["rows"])
+    card = json.loads((tmp_path / "runs/spade-l1-afp/stage_1/fold_0/model.json").read_text())
+    assert (card["algorithm"], card["extractors"]) == ("spade-afp", content["extractors"])
+    assert card["random_features"] is True
 
 
 @pytest.mark.slow

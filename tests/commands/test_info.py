@@ -39,7 +39,7 @@ def test_list_of_algorithms_and_devices() -> None:
     assert content["devices"][0] == "cpu"
     names = [algorithm["name"] for algorithm in content["algorithms"]]
     assert names == sorted(set(names))
-    assert {"lookup-table", "pix2pix-pelvis"} <= set(names)
+    assert {"creps-cgan", "lookup-table", "nnresunet-afp", "pix2pix-pelvis", "spade-afp"} <= set(names)
     for algorithm in content["algorithms"]:
         assert {"name", "tasks", "regions", "models"} <= set(algorithm)
         assert set(algorithm["tasks"]) <= TASKS
@@ -62,10 +62,21 @@ def test_one_algorithm_in_detail() -> None:
 
 def test_size_of_a_network_in_detail() -> None:
     content = info("pix2pix-pelvis")
-    assert set(content["parameters"]) == {"full", "starter"}
-    assert content["parameters"]["full"] > content["parameters"]["starter"] > 0
+    sizes = content["parameters"]
+    assert list(sizes) == ["full", "slices", "grid", "starter"]
+    assert sizes["full"] > sizes["slices"] == sizes["grid"] > sizes["starter"] > 0
     assert len(content["patch"]) == 3
     assert all(isinstance(edge, int) and edge > 0 for edge in content["patch"])
+    require_models(content["models"])
+
+
+def test_full_of_several_generators_is_the_first_presets() -> None:
+    content = info("spade-afp")
+    parameters = content["parameters"]
+    assert parameters["full"] == parameters["spade"] == parameters["spade-l1-afp"] == parameters["spade-afp"]
+    assert parameters["pix2pixhd"] > parameters["full"] > parameters["starter"] > 0
+    assert (content["tasks"], content["regions"]) == (["mri"], ["TH", "P"])
+    assert content["patch"] == [32, 160, 160]
     require_models(content["models"])
 
 
