@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from algorithms.creps_cgan.ranks import RankTable
 from synthct.networks.precision import LastConvolution
 from synthct.networks.shapes import require_multiple
 
@@ -32,6 +33,8 @@ class GeneratorConfig(BaseModel):
         blocks: residual blocks, all at half resolution; the paper's 6.
         negative_slope: of LeakyReLU in the residual blocks; the paper's 0.2.
         upsampling: the one way there is.
+        rank_start: the sCT is what ranks alone give (RankTable) plus what the network makes of the MR, 0 at first; an
+            extension of ours against swapped tissues. False is the paper.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -41,6 +44,7 @@ class GeneratorConfig(BaseModel):
     blocks: int = Field(default=6, ge=0, le=64)
     negative_slope: float = Field(default=0.2, ge=0.0, lt=1.0)
     upsampling: Literal["trilinear"] = "trilinear"
+    rank_start: bool = False
 
     @property
     def stride_product(self) -> Triple:
@@ -81,6 +85,9 @@ class Generator(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode=config.upsampling, align_corners=False)
         self.refine = _conv(width, width)
         self.head = LastConvolution(width, 1, 1, bias=False)
+        self.ranks = RankTable() if config.rank_start else None
+        if self.ranks is not None:
+            nn.init.zeros_(self.head.weight)
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate normalised MR (batch, 1, z, y, x) into normalised CT of the same shape.
@@ -92,7 +99,7 @@ class Generator(nn.Module):
             raise ValueError(f"input of shape {tuple(image.shape)}; expected even edges (z, y, x)")
         features = self.narrow(self.blocks(self.down(image)))
         output: Tensor = self.head(self.refine(self.up(features)))
-        return output
+        return output if self.ranks is None else output + self.ranks(image)
 
 
 class _ResidualBlock(nn.Module):

@@ -39,7 +39,7 @@ class CrepsObjective:
         config: the preset.
         extractor: frozen network of the style loss, on the run's device: HU in, maps (batch, c, slices, h, w) out.
             None where the loss has no such term; with a style weight of 0 it is not looked at.
-        ranks: of the run's images and CTs, for a rank prior.
+        ranks: of the run's images and CTs, for a rank prior or start; on the run's device.
 
     Raises:
         UsageError: the preset has a style loss, and there is no extractor.
@@ -57,7 +57,10 @@ class CrepsObjective:
 
     def networks(self) -> dict[str, nn.Module]:
         """Build generator and, where there is an adversarial term, discriminator."""
-        built: dict[str, nn.Module] = {GENERATOR: Generator(self._config.network)}
+        generator = Generator(self._config.network)
+        if generator.ranks is not None and self._ranks is not None:
+            generator.ranks.load_state_dict(self._ranks.state_dict())
+        built: dict[str, nn.Module] = {GENERATOR: generator}
         if self._adversarial:
             built[DISCRIMINATOR] = Discriminator(self._config.discriminator)
         return built

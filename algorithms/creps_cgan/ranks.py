@@ -1,4 +1,4 @@
-"""The rank prior, an extension of ours: bright in the MR is dark in the CT, until the adversary knows better."""
+"""The rank table, an extension of ours: bright in the MR is dark in the CT, until the adversary knows better."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthct.errors import InputError
+from synthct.inference.finish import AIR_HU
+from synthct.intensity import LinearScale
 from synthct.training.cache import CachedCase
 
-__all__ = ["RankTable"]
+__all__ = ["RANKS", "RankTable"]
 
 FloatArray = npt.NDArray[np.float64]
 
-RANKS = np.linspace(0.0, 1.0, 257)
+RANKS = 257
+LEAST_STEP = 1e-6
+LEAST_TISSUE_HU = -250.0
+"""Fat is about -100 HU; lung and gas are below (inference)."""
 
 
-class RankTable:
+class RankTable(nn.Module):
     """Histogram matching the other way round: the MR value of rank r becomes the CT value of rank 1 - r.
 
     Unpaired losses leave open which tissue is which: a generator that swaps fat and bone can have the right histogram,
@@ -27,51 +32,73 @@ class RankTable:
     brightest in a CT; fat is the reverse. The table says just that, with the quantiles of unpaired images. It does not
     hold where fluid is brighter than fat, and is wrong for tendons and vessels.
 
-    Args:
-        images: MR values by rank, in network units, not falling.
-        references: CT values by rank, in network units, as many, not falling.
-        air: what voxels outside the mask become; they are below 0 in the image (setting mark_outside).
+    Its buffers are `image` and `ct`, RANKS values each, and `air`, in network units; a generator's are saved with its
+    weights. Voxels outside the mask are below 0 in the image (setting mark_outside) and become air.
     """
 
-    def __init__(self, images: FloatArray, references: FloatArray, air: float) -> None:
-        known, first = np.unique(images, return_index=True)
-        last = np.searchsorted(images, known, "right") - 1
-        falling = references[::-1]
-        self._known = torch.from_numpy(known.astype(np.float32))
-        self._wanted = torch.from_numpy(((falling[first] + falling[last]) / 2).astype(np.float32))
-        self._air = air
+    image: Tensor
+    ct: Tensor
+    air: Tensor
 
-    @classmethod
-    def fit(cls, images: Sequence[CachedCase], references: Sequence[CachedCase], air: float) -> RankTable:
-        """Take the quantiles inside the masks; each case counts the same.
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("image", torch.linspace(0.0, 1.0, RANKS))
+        self.register_buffer("ct", torch.zeros(RANKS))
+        self.register_buffer("air", torch.tensor(-1.0))
 
-        Raises:
-            InputError: no image, or no CT, has a voxel inside its mask.
-        """
-        return cls(
-            _quantiles([(case.image, case.weight) for case in images], "images"),
-            _quantiles([(case.reference, case.weight) for case in references if case.reference is not None], "CTs"),
-            air,
-        )
+    def fit(self, images: Sequence[CachedCase], references: Sequence[CachedCase], ct: LinearScale) -> RankTable:
+        """Take the quantiles inside the masks, each case counting the same; returns itself.
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Return the CT, in network units, that ranks alone give; linear between the table's values.
+        CT values below LEAST_TISSUE_HU are left out: gas, and the rim of a mask larger than the body. They would take
+        the ranks of the brightest MR. So lungs are not provided for.
 
         Args:
-            image: MR in network units, any shape, float32.
+            images: cases whose MR is taken.
+            references: cases whose CT is taken.
+            ct: normalisation of the CT.
+
+        Raises:
+            InputError: no image has a voxel inside its mask, or no CT has tissue there.
         """
-        known, wanted = self._known.to(image.device), self._wanted.to(image.device)
-        if len(known) == 1:
-            found = wanted.expand_as(image)
-        else:
-            after = torch.searchsorted(known, image.contiguous()).clamp(1, len(known) - 1)
-            share = ((image - known[after - 1]) / (known[after] - known[after - 1])).clamp(0.0, 1.0)
-            found = torch.lerp(wanted[after - 1], wanted[after], share)
-        return torch.where(image < 0, self._air, found)
+        air, least = ct.apply(np.array([AIR_HU, LEAST_TISSUE_HU]))
+        known = [case.image[case.weight > 0] for case in images]
+        wanted = [case.reference[case.weight > 0] for case in references if case.reference is not None]
+        tissue = [values[values >= least] for values in wanted]
+        return self.fill(_quantiles(known, "images"), _quantiles(tissue, "CTs"), float(air))
+
+    def fill(self, images: FloatArray, references: FloatArray, air: float) -> RankTable:
+        """Set the table; equal MR values share the middle of their CT values.
+
+        Args:
+            images: MR values of the ranks 0 to 1, evenly spread, not falling; RANKS of them.
+            references: CT values likewise.
+            air: what voxels outside the mask become.
+        """
+        self.air.fill_(air)
+        falling = references[::-1]
+        first, last = np.searchsorted(images, images, "left"), np.searchsorted(images, images, "right") - 1
+        self.image.copy_(torch.from_numpy(images))
+        self.ct.copy_(torch.from_numpy((falling[first] + falling[last]) / 2))
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the CT that ranks alone give, in network units and float32; linear between the table's values.
+
+        Args:
+            image: MR in network units, any shape.
+        """
+        image = image.float()
+        known, wanted = self.image.float(), self.ct.float()
+        after = torch.searchsorted(known, image.contiguous()).clamp(1, RANKS - 1)
+        step = (known[after] - known[after - 1]).clamp_min(LEAST_STEP)
+        share = ((image - known[after - 1]) / step).clamp(0.0, 1.0)
+        found = torch.lerp(wanted[after - 1], wanted[after], share)
+        return torch.where(image < 0, self.air, found)
 
 
-def _quantiles(volumes: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]], what: str) -> FloatArray:
-    found = [np.quantile(values[inside > 0], RANKS) for values, inside in volumes if (inside > 0).any()]
+def _quantiles(values: Sequence[npt.NDArray[np.float32]], what: str) -> FloatArray:
+    ranks = np.linspace(0.0, 1.0, RANKS)
+    found = [np.quantile(each, ranks) for each in values if each.size]
     if not found:
-        raise InputError(f"no voxel inside the masks of {len(volumes)} {what}; expected some to take ranks of")
+        raise InputError(f"no tissue inside the masks of {len(values)} {what}; expected some to take ranks of")
     return np.asarray(np.mean(found, axis=0))

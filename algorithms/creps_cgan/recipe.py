@@ -69,7 +69,7 @@ def train(run: TrainingRun) -> ModelFolder:
     data = UnpairedData.split(pairs, disjoint=config.disjoint)
     if fabric.is_global_zero:
         log.info("unpaired: %s", data.describe())
-    ranks = RankTable.fit(data.images, data.references, model.air) if config.rank_weight > 0 else None
+    ranks = RankTable().fit(data.images, data.references, model.ct).to(fabric.device) if config.needs_ranks else None
     tensors = fit_network(
         run,
         fabric,

@@ -100,9 +100,14 @@ class RecipeConfig(BaseModel):
             raise ValueError(f"ct_low {self.ct_low:g} is not below ct_high {self.ct_high:g}")
         if not (self.style_weight or self.adversarial_weight or self.consistency_weight or self.rank_weight):
             raise ValueError("the weights of style, adversarial, consistency and rank are 0; expected one above 0")
-        if self.rank_weight and not self.mark_outside:
-            raise ValueError(f"rank_weight is {self.rank_weight:g} without mark_outside; air would count as bone")
+        if self.needs_ranks and not self.mark_outside:
+            raise ValueError("ranks (rank_weight, network.rank_start) without mark_outside; air would count as bone")
         return self
+
+    @property
+    def needs_ranks(self) -> bool:
+        """Whether the quantiles of images and CTs are to be taken."""
+        return self.rank_weight > 0 or self.network.rank_start
 
     @property
     def windows(self) -> SweepSettings:

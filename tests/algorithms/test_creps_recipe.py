@@ -82,7 +82,12 @@ def test_run_makes_a_model_of_the_generator(trained: tuple[Path, Outcome]) -> No
     card = json.loads((run_dir / "model.json").read_text())
     assert (card["algorithm"], card["tasks"], card["regions"]) == ("creps-cgan", ["mri"], ["EX"])
     config = card["config"]
-    assert config["network"] == {**GENERATOR_SHAPE, "negative_slope": 0.2, "upsampling": "trilinear"}
+    assert config["network"] == {
+        **GENERATOR_SHAPE,
+        "negative_slope": 0.2,
+        "upsampling": "trilinear",
+        "rank_start": False,
+    }
     sweep = config["sweep"]
     assert (sweep["rule"], sweep["merging"], sweep["step"]) == ("monai", "median-upper", 0.5)
     assert (config["image"]["low"], config["image"]["high"], config["image"]["scale"]) == (0.0, 2000.0, 1000.0)
