@@ -15,6 +15,7 @@ from algorithms.training import TrainingRun
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, CaseFiles
 from synthct.errors import InputError
+from synthct.outline import body_inside
 from synthct.resample import resample_like, resample_to_spacing
 from synthct.training.cache import CachedCase, PreparedCase, VolumeCache
 from synthct.training.patches import Fill
@@ -73,7 +74,8 @@ class PairedData:
             validation: ids that the preset holds out; the run's fold outranks them.
             excluded: ids that the preset leaves out.
             before: what is done to a case first, such as resampling.
-            outside: values, in network units, that replace those outside the mask.
+            outside: values, in network units, that replace an image's outside the body (body_inside), and a CT's
+                outside the mask.
             lone_images: cases to train on may lack their CT.
 
         Raises:
@@ -149,10 +151,9 @@ def _normalise(
     units = image(case.image.voxels)
     ct = None if case.reference is None else reference(case.reference.voxels)
     if outside is not None:
-        is_outside = case.mask.voxels == 0
-        units[is_outside] = outside.image
+        units[~body_inside(case.image, case.mask)] = outside.image
         if ct is not None:
-            ct[is_outside] = outside.reference
+            ct[case.mask.voxels == 0] = outside.reference
     return PreparedCase(image=units, reference=ct, weight=case.mask.voxels)
 
 

@@ -18,6 +18,7 @@ from synthct.inference.engine import Engine
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
 from synthct.networks.state import fill_network, require_fit
+from synthct.outline import body_inside
 from synthct.resample import resample_like, resample_to_spacing, resample_wanted
 from synthct.volume import Volume
 from synthct.weights import ModelFolder, load_tensors
@@ -30,7 +31,7 @@ CLIP_HU = (-1024.0, 3000.0)
 """Bounds of the sCT (paper 001)."""
 
 OUTSIDE = -1.0
-"""What marks a voxel outside the mask, where it is marked; MR is scaled to 0 and above."""
+"""What marks a voxel outside the body, where it is marked; MR is scaled to 0 and above."""
 
 
 class ModelConfig(BaseModel):
@@ -43,7 +44,7 @@ class ModelConfig(BaseModel):
         spacing: in mm, onto which an image is brought by cubic B-splines; None leaves it on its own.
         image: scale of the MR.
         ct: scale of the CT.
-        mark_outside: voxels outside the mask are -1 to the generator, as they were in training.
+        mark_outside: voxels outside the body (body_inside) are -1 to the generator, as they were in training.
         style: what the style loss of training looked through, and its weight, for whoever reads the card; prediction
             does not look at it.
     """
@@ -89,7 +90,7 @@ class CrepsPredictor:
         image = case.image if config.spacing is None else resample_to_spacing(case.image, config.spacing, order=3)
         units = config.image.apply(image.voxels)
         if config.mark_outside:
-            units[resample_like(case.mask, image.geometry, order=0).voxels == 0] = OUTSIDE
+            units[~body_inside(image, resample_like(case.mask, image.geometry, order=0))] = OUTSIDE
         swept = self._engine.sweep(
             self._generators,
             units,

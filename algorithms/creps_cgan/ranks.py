@@ -33,7 +33,7 @@ class RankTable(nn.Module):
     hold where fluid is brighter than fat, and is wrong for tendons and vessels.
 
     Its buffers are `image` and `ct`, RANKS values each, and `air`, in network units; a generator's are saved with its
-    weights. Voxels outside the mask are below 0 in the image (setting mark_outside) and become air.
+    weights. Voxels outside the body are below 0 in the image (setting mark_outside) and become air.
     """
 
     image: Tensor
@@ -47,7 +47,7 @@ class RankTable(nn.Module):
         self.register_buffer("air", torch.tensor(-1.0))
 
     def fit(self, images: Sequence[CachedCase], references: Sequence[CachedCase], ct: LinearScale) -> RankTable:
-        """Take the quantiles inside the masks, each case counting the same; returns itself.
+        """Take the quantiles inside the bodies, each case counting the same; returns itself.
 
         CT values below LEAST_TISSUE_HU are left out: gas, and the rim of a mask larger than the body. They would take
         the ranks of the brightest MR. So lungs are not provided for.
@@ -61,7 +61,7 @@ class RankTable(nn.Module):
             InputError: no image has a voxel inside its mask, or no CT has tissue there.
         """
         air, least = ct.apply(np.array([AIR_HU, LEAST_TISSUE_HU]))
-        known = [case.image[case.weight > 0] for case in images]
+        known = [case.image[(case.weight > 0) & (case.image >= 0)] for case in images]
         wanted = [case.reference[case.weight > 0] for case in references if case.reference is not None]
         tissue = [values[values >= least] for values in wanted]
         return self.fill(_quantiles(known, "images"), _quantiles(tissue, "CTs"), float(air))
@@ -72,7 +72,7 @@ class RankTable(nn.Module):
         Args:
             images: MR values of the ranks 0 to 1, evenly spread, not falling; RANKS of them.
             references: CT values likewise.
-            air: what voxels outside the mask become.
+            air: what voxels outside the body become.
         """
         self.air.fill_(air)
         falling = references[::-1]

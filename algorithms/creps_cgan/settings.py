@@ -45,8 +45,9 @@ class RecipeConfig(BaseModel):
             tissues; needs mark_outside. 0 is the paper.
         discriminator_steps: turns of the discriminator an iteration, all on the same patches.
         spacing: (z, y, x) in mm that cases are resampled to; None keeps each case's own.
-        mark_outside: outside the mask the generator is given -1, which no MR value is, and CTs are air; an extension of
-            ours: air and cortical bone are dark in MR alike. False is the paper.
+        mark_outside: outside the body the generator is given -1, which no MR value is, and outside the mask CTs are
+            air; an extension of ours: air and cortical bone are dark in MR alike. The body is the mask less the air
+            that it lets in (body_inside). False is the paper.
         disjoint: MR from one half of the training patients and CT from the other, so that no patient gives both.
         image_scale: MR value that becomes 1.
         image_high: MR value that higher ones are clipped to; lower ones than 0 are clipped to 0.

@@ -7,7 +7,7 @@ import pytest
 from builders import Array, make_volume
 
 from synthct.errors import InputError
-from synthct.outline import body_outline
+from synthct.outline import body_inside, body_outline
 from synthct.volume import Volume
 
 CENTRE = (80.0, 96.0)
@@ -80,3 +80,58 @@ def test_image_given_is_not_changed() -> None:
     before = image.voxels.copy()
     body_outline(image)
     assert np.array_equal(image.voxels, before)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_a_mask_with_a_margin_is_cut_down_to_the_body(spacing: float) -> None:
+    image, body, larger = _image(spacing=spacing)
+    found = body_inside(image, image.with_voxels(larger.astype(np.uint8)))
+    assert found.dtype == bool
+    assert not found[~larger].any()
+    assert _dice(found, body) > 0.96
+    assert _dice(found, body) > _dice(larger, body) + 0.02
+
+
+def test_what_lies_outside_the_mask_is_not_looked_at() -> None:
+    """A second leg, brighter and larger than the mask, and a mask of 2 % of the image."""
+    image, body, larger = _image()
+    small = larger.copy()
+    small[:, :, :60] = False
+    small[:, 60:] = False
+    mask = image.with_voxels(small.astype(np.uint8))
+    alone = body_inside(image, mask)
+    other = image.voxels.copy()
+    other[~small] = 900.0
+    assert np.array_equal(body_inside(image.with_voxels(other), mask), alone)
+    assert _dice(alone, body & small) > 0.95
+    assert (alone & ~body).sum() < (small & ~body).sum() / 2
+
+
+def test_a_mask_that_is_all_body_stays_but_for_its_rim() -> None:
+    image, body, _ = _image()
+    inner = np.zeros(body.shape, np.uint8)
+    inner[:, 60:66, 40:150] = 1
+    found = body_inside(image, image.with_voxels(inner))
+    assert found.sum() >= 0.5 * inner.sum()
+    assert not found[inner == 0].any()
+
+
+@pytest.mark.filterwarnings("ignore:.*which is taken for the body")
+def test_without_an_outline_the_mask_is_the_body() -> None:
+    mask = np.zeros((3, 20, 20), np.uint8)
+    mask[:, 4:9, 5:7] = 1
+    flat = make_volume(np.full(mask.shape, 7, np.int16))
+    with pytest.warns(UserWarning, match="image: no outline shows inside the mask, which is taken for the body"):
+        found = body_inside(flat, flat.with_voxels(mask))
+    assert np.array_equal(found, mask > 0)
+    speck = np.zeros(mask.shape, np.int16)
+    speck[:, 5:8, 6:9] = 900
+    dot = make_volume(speck, spacing=(9.0, 9.0, 9.0))
+    wide = np.ones(mask.shape, np.uint8)
+    with pytest.warns(UserWarning, match=r"its outline fills [0-9]% of the mask, which is taken for the body"):
+        assert body_inside(dot, dot.with_voxels(wide)).all()
+
+
+def test_an_empty_mask_holds_no_body() -> None:
+    image, _, _ = _image()
+    assert not body_inside(image, image.with_voxels(np.zeros(image.voxels.shape, np.uint8))).any()
