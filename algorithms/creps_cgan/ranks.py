@@ -17,6 +17,7 @@ from synthct.training.cache import CachedCase
 __all__ = ["RANKS", "RankTable"]
 
 FloatArray = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float32]
 
 RANKS = 257
 LEAST_STEP = 1e-6
@@ -47,10 +48,7 @@ class RankTable(nn.Module):
         self.register_buffer("air", torch.tensor(-1.0))
 
     def fit(self, images: Sequence[CachedCase], references: Sequence[CachedCase], ct: LinearScale) -> RankTable:
-        """Take the quantiles inside the bodies, each case counting the same; returns itself.
-
-        CT values below LEAST_TISSUE_HU are left out: gas, and the rim of a mask larger than the body. They would take
-        the ranks of the brightest MR. So lungs are not provided for.
+        """Take the quantiles inside the bodies, each case counting the same; returns itself (see fit_values).
 
         Args:
             images: cases whose MR is taken.
@@ -58,13 +56,29 @@ class RankTable(nn.Module):
             ct: normalisation of the CT.
 
         Raises:
-            InputError: no image has a voxel inside its mask, or no CT has tissue there.
+            InputError: no image has a voxel inside its body, or no CT has tissue inside its mask.
         """
-        air, least = ct.apply(np.array([AIR_HU, LEAST_TISSUE_HU]))
         known = [case.image[(case.weight > 0) & (case.image >= 0)] for case in images]
         wanted = [case.reference[case.weight > 0] for case in references if case.reference is not None]
-        tissue = [values[values >= least] for values in wanted]
-        return self.fill(_quantiles(known, "images"), _quantiles(tissue, "CTs"), float(air))
+        return self.fit_values(known, wanted, ct)
+
+    def fit_values(self, images: Sequence[Values], references: Sequence[Values], ct: LinearScale) -> RankTable:
+        """Take the quantiles of values in network units, one array for each case; returns itself.
+
+        CT values below LEAST_TISSUE_HU are left out: gas, and the rim of a mask larger than the body. They would take
+        the ranks of the brightest MR. So lungs are not provided for.
+
+        Args:
+            images: MR inside each body.
+            references: CT inside each mask.
+            ct: normalisation of the CT.
+
+        Raises:
+            InputError: there is no value of MR, or none of tissue.
+        """
+        air, least = ct.apply(np.array([AIR_HU, LEAST_TISSUE_HU]))
+        tissue = [values[values >= least] for values in references]
+        return self.fill(_quantiles(images, "images"), _quantiles(tissue, "CTs"), float(air))
 
     def fill(self, images: FloatArray, references: FloatArray, air: float) -> RankTable:
         """Set the table; equal MR values share the middle of their CT values.
@@ -96,7 +110,7 @@ class RankTable(nn.Module):
         return torch.where(image < 0, self.air, found)
 
 
-def _quantiles(values: Sequence[npt.NDArray[np.float32]], what: str) -> FloatArray:
+def _quantiles(values: Sequence[Values], what: str) -> FloatArray:
     ranks = np.linspace(0.0, 1.0, RANKS)
     found = [np.quantile(each, ranks) for each in values if each.size]
     if not found:

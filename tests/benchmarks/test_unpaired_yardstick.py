@@ -12,11 +12,12 @@ import torch
 from builders import make_volume
 
 from algorithms.unpaired import reference_patients
-from benchmarks.unpaired import RANKS, TEST, app, match_histogram, reference_quantiles
+from benchmarks.unpaired import RANKS, TEST, app, halves, match_histogram, reference_quantiles
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case, find_cases, load_case
 from synthct.errors import InputError
 from synthct.features.folder import open_extractor
+from synthct.outline import body_inside
 from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
@@ -87,6 +88,28 @@ def test_the_command_is_told_the_cts_of_the_half_that_training_draws(tmp_path: P
     assert (hu[~inside] == -1000).all()
     assert np.median(hu[inside]) == pytest.approx(np.interp(0.5, RANKS, wanted), abs=2)
     assert hu.max() <= wanted.max() + 1
+
+
+def test_ranks_are_those_that_a_generator_starts_with(tmp_path: Path) -> None:
+    """MR of one half and CT of the other, reversed: dense where it is dark, air where the mask lets it in."""
+    names = ("1EXA001", "1EXA002", "1EXA003", "1EXA004")
+    chosen = reference_patients(names)
+    for number, name in enumerate((*names, TEST[0])):  # the other CTs would show as 1500 HU and more
+        save(tmp_path / "data" / name, number, shift=0 if name[1:] in chosen else 1500)
+    known, wanted = halves(tmp_path / "data")
+    assert {files.id[1:] for files in wanted} == chosen
+    assert {files.id for files in (*known, *wanted)} == set(names)
+    save(tmp_path / "cases" / "1EXA010", 9)
+    app(["ranks", *map(str, (tmp_path / "data", tmp_path / "cases", tmp_path / "out"))], standalone_mode=False)
+    case = load_case(find_cases(tmp_path / "cases")[0])
+    hu = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "1EXA010.mha"))).astype(int)
+    body = body_inside(case.image, case.mask)
+    assert (hu[~body] == -1000).all()
+    assert (~body & (case.mask.voxels > 0)).any()
+    order = np.argsort(case.image.voxels[body], kind="stable")
+    assert (np.diff(hu[body][order]) <= 0).all()
+    most = max(int(load_case(files).reference.voxels.max()) for files in wanted if files.reference)  # type: ignore[union-attr]
+    assert -250 <= hu[body].min() < 0 < 300 < hu[body].max() <= most
 
 
 def test_the_extractor_says_that_nobody_trained_it(tmp_path: Path) -> None:
