@@ -171,6 +171,7 @@ def _spade_settings(stage: Stage, loop: dict[str, Any]) -> dict[str, Any]:
     """
     preset = read_preset(find_algorithm(SPADE), "starter")
     own = {"l1_weight": 10.0, "afp_weight": 1.0 if stage.afp else 0.0, "batch": 1}
+    own |= {"learning_rate": preset["learning_rate"] * stage.rate}
     own |= {"validation_cases": [], "excluded_cases": []}
     sweep = {"patch": list(PATCH), "step": 0.5, "merging": "median-lower"}
     return (

@@ -115,7 +115,10 @@ def _budget(record: Mapping[str, Any], runs: Rows) -> Iterator[str]:
         f"one seed; {threads} CPU thread{'s' * (threads > 1)}."
     )
     if any(ARMS[run["arm"]].algorithm == SPADE for run in runs):
-        yield f"Arms spade-*: networks and Adam of {SPADE}'s preset starter, 10 L1; the rest is the same."
+        yield (
+            f"Arms spade-*: networks, losses (10 L1) and Adam of {SPADE}'s preset starter; no plan, so each case on "
+            "its own grid; the lower median of windows. Patches, length, schedule and average are the same."
+        )
     extractor = record["extractor"]
     if extractor is not None:
         kind = "RANDOM weights" if extractor["random"] else f"trained on {extractor['trained_on'] or 'unknown data'}"

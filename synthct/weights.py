@@ -56,6 +56,8 @@ class ModelCard(BaseModel):
         extractors: sha256 of each frozen network whose features the training compared (AFP loss), of stage one too;
             of a converted one also that of the model it was made of.
         random_features: the weights of one of these were random: no result of this model is one of the AFP loss.
+        demonstration_only: the model does not beat the yardstick lookup-table. Whoever ships it sets this by hand;
+            `synthct info` tells it.
         config: the algorithm's own settings (network, normalisation, patch).
     """
 
@@ -70,6 +72,7 @@ class ModelCard(BaseModel):
     trained_on: str = ""
     extractors: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
     random_features: bool = False
+    demonstration_only: bool = False
     config: dict[str, Any] = Field(default_factory=dict)
 
     def covers(self, task: Task, region: Region | None) -> bool:
@@ -175,6 +178,7 @@ def _common_card(members: Sequence[ModelFolder]) -> ModelCard:
             "trained_on": "; ".join(trained_on),
             "extractors": tuple(extractors),
             "random_features": any(member.card.random_features for member in members),
+            "demonstration_only": any(member.card.demonstration_only for member in members),
         }
     )
 

@@ -57,6 +57,7 @@ def offences(path: Path) -> list[str]:
             "pairs",
             "unpaired",
             "fitting",
+            "loading",
             "intensities",
             "presets",
             "runtime",

@@ -95,6 +95,7 @@ def _models(about: About) -> list[dict[str, Any]]:
                     "sha256": join_digests(digests) if folds else cards[0].get("sha256"),
                     "tasks": cards[0].get("tasks"),
                     "regions": cards[0].get("regions"),
+                    "demonstration_only": any(card.get("demonstration_only") is True for card in cards),
                     **({"folds": len(folds)} if folds else {}),
                 }
             )
@@ -141,7 +142,9 @@ def _text(content: dict[str, Any]) -> str:
             lines.append(f"  patch (z, y, x): {' x '.join(str(edge) for edge in entry['patch'])}")
         for model in entry["models"]:
             scope = f"{', '.join(model['tasks'] or [])}; {', '.join(model['regions'] or [])}"
-            lines.append(f"  {model['source']} weights: {model['path']} ({scope}; sha256 {str(model['sha256'])[:12]})")
+            warned = "; demonstration only" if model["demonstration_only"] else ""
+            digest = f"sha256 {str(model['sha256'])[:12]}"
+            lines.append(f"  {model['source']} weights: {model['path']} ({scope}; {digest}{warned})")
         if not entry["models"]:
             lines.append("  no weights in reach (--model DIR)")
     if "devices" in content:

@@ -7,21 +7,20 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from algorithms.creps_cgan.network import Generator, GeneratorConfig
 from algorithms.intensities import air_units, clipped_share, finished
 from algorithms.interface import Advance, Prediction
+from algorithms.loading import filled_networks, model_settings
 from synthct.dataset import Case
-from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
-from synthct.networks.state import fill_network, require_fit
 from synthct.outline import body_inside
 from synthct.resample import resample_like, resample_to_spacing, resample_wanted
 from synthct.volume import Volume
-from synthct.weights import ModelFolder, load_tensors
+from synthct.weights import ModelFolder
 
 __all__ = ["CrepsPredictor", "ModelConfig", "load"]
 
@@ -124,17 +123,6 @@ def load(model: ModelFolder, engine: Engine) -> CrepsPredictor:
     Raises:
         WeightsError: the folder's settings or tensors do not fit the network.
     """
-    try:
-        config = ModelConfig.model_validate(model.card.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "config"
-        raise WeightsError(f"{model.path}: settings do not fit creps-cgan ({where}: {first['msg']})") from error
-    generators = []
-    for member in model.members:
-        tensors = load_tensors(member)
-        require_fit(lambda: Generator(config.network), tensors, str(member.weights))
-        generator = Generator(config.network)
-        fill_network(generator, tensors, str(member.weights))
-        generators.append(generator)
+    config = model_settings(model, ModelConfig)
+    generators = filled_networks(model, lambda: Generator(config.network))
     return CrepsPredictor(generators, config, engine)

@@ -7,21 +7,20 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from algorithms.intensities import air_units, finished
 from algorithms.interface import Advance, Prediction
+from algorithms.loading import filled_networks, model_settings
 from algorithms.nnresunet_afp.network import build_network
 from synthct.dataset import Case
-from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, ZScore
-from synthct.networks.state import fill_network, require_fit
 from synthct.networks.unet import UNetPlan
 from synthct.resample import resample_like, resample_to_spacing, resample_wanted
-from synthct.weights import ModelFolder, load_tensors
+from synthct.weights import ModelFolder
 
 __all__ = ["AfpPredictor", "ModelConfig", "load", "read_config"]
 
@@ -121,14 +120,7 @@ def load(model: ModelFolder, engine: Engine) -> AfpPredictor:
     def build() -> nn.Module:
         return build_network(config.network, config.image, config.ct, global_skip=config.global_skip)
 
-    networks = []
-    for member in model.members:
-        tensors = load_tensors(member)
-        require_fit(build, tensors, str(member.weights))
-        network = build()
-        fill_network(network, tensors, str(member.weights))
-        networks.append(network)
-    return AfpPredictor(networks, config, engine)
+    return AfpPredictor(filled_networks(model, build), config, engine)
 
 
 def read_config(model: ModelFolder) -> ModelConfig:
@@ -137,9 +129,4 @@ def read_config(model: ModelFolder) -> ModelConfig:
     Raises:
         WeightsError: the settings are not those of a model of this algorithm; the message names the first.
     """
-    try:
-        return ModelConfig.model_validate(model.card.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "config"
-        raise WeightsError(f"{model.path}: settings do not fit nnresunet-afp ({where}: {first['msg']})") from error
+    return model_settings(model, ModelConfig)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from algorithms.intensities import air_units
 from algorithms.pix2pix_pelvis.discriminator import Discriminator
 from algorithms.pix2pix_pelvis.network import UNetGenerator
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
@@ -20,12 +21,12 @@ __all__ = ["DISCRIMINATOR", "GENERATOR", "Pix2PixObjective"]
 GENERATOR = "generator"
 DISCRIMINATOR = "discriminator"
 
-AIR = -1.0
-"""What the discriminator is shown outside the mask, for real and fake alike: it must not judge what nobody wants."""
-
 
 class Pix2PixObjective:
     """Two turns an iteration: the discriminator's, then the generator's against the discriminator just stepped.
+
+    The discriminator takes the mean of its two cross entropies, as pix2pix does. It is shown air outside the mask, for
+    real and fake alike: it must not judge what nobody wants.
 
     Args:
         config: the preset.
@@ -33,6 +34,7 @@ class Pix2PixObjective:
 
     def __init__(self, config: RecipeConfig) -> None:
         self._config = config
+        self._air = air_units(config.ct)
         self._adversarial = config.adversarial_weight > 0
 
     def networks(self) -> dict[str, nn.Module]:
@@ -59,7 +61,9 @@ class Pix2PixObjective:
         fake = nets[GENERATOR](batch.image).float()
         adversarial = fake.new_zeros(())
         if self._adversarial:
-            shown_fake, shown_real = (ct * batch.weight + AIR * (1 - batch.weight) for ct in (fake, batch.reference))
+            shown_fake, shown_real = (
+                ct * batch.weight + self._air * (1 - batch.weight) for ct in (fake, batch.reference)
+            )
             of_real = nets[DISCRIMINATOR](batch.image, shown_real)
             of_fake = nets[DISCRIMINATOR](batch.image, shown_fake.detach())
             loss = 0.5 * (real_or_fake(of_real, is_real=True) + real_or_fake(of_fake, is_real=False))

@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from algorithms.intensities import air_units, clipped_share, finished
 from algorithms.interface import Advance, Prediction
+from algorithms.loading import filled_networks, model_settings
 from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from synthct.dataset import Case
-from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import LinearScale
-from synthct.weights import ModelFolder, load_tensors
+from synthct.weights import ModelFolder
 
 __all__ = ["ModelConfig", "Pix2PixPredictor", "build", "load"]
 
@@ -81,16 +81,5 @@ def load(model: ModelFolder, engine: Engine) -> Pix2PixPredictor:
     Raises:
         WeightsError: the folder's settings or tensors do not fit the network.
     """
-    try:
-        config = ModelConfig.model_validate(model.card.config)
-    except ValueError as error:
-        raise WeightsError(f"{model.path}: settings do not fit pix2pix-pelvis ({str(error)[:200]})") from error
-    generators = []
-    for member in model.members:
-        generator = build(config)
-        try:
-            generator.load_state_dict(load_tensors(member))
-        except RuntimeError as error:
-            raise WeightsError(f"{member.weights}: tensors do not fit the network ({str(error)[:200]})") from error
-        generators.append(generator)
-    return Pix2PixPredictor(generators, config, engine)
+    config = model_settings(model, ModelConfig)
+    return Pix2PixPredictor(filled_networks(model, lambda: build(config)), config, engine)

@@ -10,8 +10,6 @@ from algorithms.pix2pix_pelvis.predictor import ModelConfig
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun
-from synthct.inference.finish import HU_MAX, HU_MIN
-from synthct.intensity import LinearScale
 from synthct.training.patches import Fill, PairedSampler
 from synthct.weights import ModelFolder
 
@@ -22,12 +20,7 @@ SETTINGS = RecipeConfig
 
 def model_config(config: RecipeConfig) -> ModelConfig:
     """Return what model.json will hold of a preset."""
-    return ModelConfig(
-        network=config.network,
-        sweep=config.windows,
-        image=LinearScale(low=0.0, high=4.0 * config.image_scale, scale=config.image_scale),
-        ct=LinearScale(low=HU_MIN, high=HU_MAX, scale=config.ct_scale),
-    )
+    return ModelConfig(network=config.network, sweep=config.windows, image=config.mr, ct=config.ct)
 
 
 def train(run: TrainingRun) -> ModelFolder:

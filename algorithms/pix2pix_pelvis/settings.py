@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from algorithms.pix2pix_pelvis.discriminator import DiscriminatorConfig
 from algorithms.pix2pix_pelvis.network import NetworkConfig
+from synthct.inference.finish import HU_MAX, HU_MIN
 from synthct.inference.settings import SweepSettings
+from synthct.intensity import LinearScale
 from synthct.training.patches import SamplingSettings
 from synthct.training.settings import LoopSettings
 
@@ -18,6 +20,9 @@ ITERATIONS = LoopSettings(
     iterations_per_epoch=180, epochs=200, schedule="linear-tail", clip_norm=20.0, precision="fp32"
 )
 """200 epochs of 180 cases (ALGORITHMS 5 [I])."""
+
+MOST_OF_MR = 4.0
+"""MR values beyond so many units of `image_scale` are clipped."""
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,7 +41,7 @@ class RecipeConfig(BaseModel):
         betas: Adam's.
         l1_weight: of L1 in the generator's loss (paper 003, equation 1).
         adversarial_weight: of the adversarial term; 0 trains no discriminator.
-        image_scale: MR value that becomes 1.
+        image_scale: MR value that becomes 1; four times as much is clipped.
         ct_scale: HU that become 1.
         validation_cases: ids that are held out, unless the run was given a fold.
         excluded_cases: ids that are never read.
@@ -71,3 +76,13 @@ class RecipeConfig(BaseModel):
     def windows(self) -> SweepSettings:
         """Windows of prediction and validation."""
         return self.sweep or SweepSettings(patch=self.sampling.patch)
+
+    @property
+    def mr(self) -> LinearScale:
+        """Normalisation of the MR."""
+        return LinearScale(low=0.0, high=MOST_OF_MR * self.image_scale, scale=self.image_scale)
+
+    @property
+    def ct(self) -> LinearScale:
+        """Normalisation of the CT, whose inverse gives HU."""
+        return LinearScale(low=HU_MIN, high=HU_MAX, scale=self.ct_scale)

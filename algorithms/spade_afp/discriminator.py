@@ -30,10 +30,10 @@ class DiscriminatorConfig(BaseModel):
     Attributes:
         scales: discriminators of this one shape, each with weights of its own. The first sees the patch, each further
             one the average-pooled image of the one before.
-        layers: convolutions with a stride; two without follow, the last of which gives the logits. Three see 70 voxels
-            (pix2pixHD), four 142 (SPADE).
+        layers: convolutions with a stride; two without follow, the last of which gives the logits. Three see 70 voxels,
+            as in pix2pixHD and in SPADE, whose count of four takes in the first one without; four see 142.
         width: channels after the first convolution; doubled by each further one, up to eight times.
-        kernel: of every convolution, padded by (kernel - 1) // 2.
+        kernel: of every convolution, padded by (kernel - 1) // 2; the originals pad 4 x 4 by 2, not by 1 [I].
         stride: of the first `layers` convolutions.
         pool: stride of the pyramid; a mean over 3 voxels along each axis where it is 2. Thin patches want 1 along z.
         negative_slope: of LeakyReLU.

@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from algorithms.intensities import air_units, clipped_share, finished
 from algorithms.interface import Advance, Prediction
+from algorithms.loading import filled_networks, model_settings
 from algorithms.spade_afp.network import GeneratorConfig, build_generator
 from synthct.dataset import Case
-from synthct.errors import WeightsError
 from synthct.inference.engine import Engine
 from synthct.inference.settings import SweepSettings
 from synthct.intensity import CaseZScore, LinearScale, Normalisation, ZScore
-from synthct.networks.state import fill_network, require_fit
 from synthct.resample import resample_like, resample_to_spacing, resample_wanted
-from synthct.weights import ModelFolder, load_tensors
+from synthct.weights import ModelFolder
 
-__all__ = ["ModelConfig", "SpadePredictor", "build", "load", "read_config"]
+__all__ = ["ModelConfig", "SpadePredictor", "build", "load"]
 
 _Millimetres = Annotated[float, Field(gt=0)]
 
@@ -104,26 +103,5 @@ def load(model: ModelFolder, engine: Engine) -> SpadePredictor:
     Raises:
         WeightsError: the folder's settings or tensors do not fit the network.
     """
-    config = read_config(model)
-    generators = []
-    for member in model.members:
-        tensors = load_tensors(member)
-        require_fit(lambda: build(config), tensors, str(member.weights))
-        generator = build(config)
-        fill_network(generator, tensors, str(member.weights))
-        generators.append(generator)
-    return SpadePredictor(generators, config, engine)
-
-
-def read_config(model: ModelFolder) -> ModelConfig:
-    """Read what model.json holds for this algorithm.
-
-    Raises:
-        WeightsError: the settings are not those of a model of this algorithm; the message names the first.
-    """
-    try:
-        return ModelConfig.model_validate(model.card.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "config"
-        raise WeightsError(f"{model.path}: settings do not fit spade-afp ({where}: {first['msg']})") from error
+    config = model_settings(model, ModelConfig)
+    return SpadePredictor(filled_networks(model, lambda: build(config)), config, engine)

@@ -10,12 +10,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from algorithms.fitting import fit_network
+from algorithms.loading import model_settings
 from algorithms.pairs import PairedData, resampled_case
 from algorithms.presets import parse_settings
 from algorithms.spade_afp.about import ABOUT
 from algorithms.spade_afp.network import build_generator
 from algorithms.spade_afp.objective import GENERATOR, SpadeObjective
-from algorithms.spade_afp.predictor import ModelConfig, read_config
+from algorithms.spade_afp.predictor import ModelConfig
 from algorithms.spade_afp.settings import CT_SCALE, RecipeConfig
 from algorithms.training import TrainingRun
 from synthct.errors import UsageError
@@ -128,7 +129,7 @@ def _initial_weights(
     given = run.initial_weights(GENERATOR, ABOUT.name)
     if given is None or run.init is None:
         return None
-    before = read_config(open_model(run.init))
+    before = model_settings(open_model(run.init), ModelConfig)
     if fabric.is_global_zero and (before.image, before.ct, before.spacing) != (model.image, model.ct, model.spacing):
         log.warning("the model to start from was trained in other units: image %s, CT %s, spacing %s; this run has "
                     "image %s, CT %s, spacing %s",

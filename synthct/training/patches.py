@@ -22,7 +22,7 @@ _Edge = Annotated[int, Field(gt=0)]
 Triple = tuple[_Edge, _Edge, _Edge]
 
 GAIN = 0.1
-"""Largest relative change of the image's values under augmentation (paper 003's sampler)."""
+"""Largest relative change of the image's values under augmentation (inference)."""
 
 
 class SamplingSettings(BaseModel):

@@ -15,6 +15,7 @@ from algorithms.pix2pix_pelvis.network import NetworkConfig, UNetGenerator
 from algorithms.pix2pix_pelvis.plan import describe
 from algorithms.pix2pix_pelvis.settings import RecipeConfig
 from algorithms.presets import read_preset
+from synthct.inference.settings import SweepSettings
 
 TINY: dict[str, Any] = {
     "widths": (4, 6, 8),
@@ -128,7 +129,18 @@ def test_full_preset_holds_what_the_paper_states() -> None:
     config = RecipeConfig.model_validate(read_preset(find_algorithm("pix2pix-pelvis")))
     assert (config.learning_rate, config.l1_weight, config.adversarial_weight) == (1e-3, 100.0, 1.0)
     assert (config.betas, config.network.norm, config.network.negative_slope) == ((0.5, 0.999), "instance", 0.2)
-    assert config == RecipeConfig()  # the defaults are the paper's
+    assert config == RecipeConfig(sweep=config.windows)  # the defaults are the paper's
+
+
+@pytest.mark.parametrize("preset", ["full", "slices", "grid"])
+def test_every_value_of_the_papers_presets_stands_in_the_file(preset: str) -> None:
+    """None is left to a default that nobody gave evidence for."""
+    written = read_preset(find_algorithm("pix2pix-pelvis"), preset)
+    config = RecipeConfig.model_validate(written)
+    assert set(RecipeConfig.model_fields) - set(written) == {"validation_cases", "excluded_cases"}
+    for part in ("network", "discriminator"):
+        assert set(written[part]) == set(getattr(config, part).model_dump())
+    assert config.windows == SweepSettings(patch=config.sampling.patch)
 
 
 def test_starter_preset_is_counted_on_its_inference_patch() -> None:

@@ -157,6 +157,23 @@ def test_ct_outside_the_mask_is_never_looked_at() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one[1][turn], other[1][turn], strict=True))
 
 
+@pytest.mark.parametrize("scale", [1000.0, 500.0])
+def test_outside_the_mask_there_is_air_in_whatever_units(scale: float) -> None:
+    """-1000 HU, for real and fake alike; inside, the two as they are."""
+    shown: list[Tensor] = []
+    modules, batch = real_networks(), random_batch()
+    modules[DISCRIMINATOR].register_forward_pre_hook(lambda _, inputs: shown.append(inputs[1].detach()))
+    one_turn_each(modules, batch, settings(ct_scale=scale))
+    inside = batch.weight > 0
+    real, *fakes = shown
+    assert len(fakes) == 2
+    assert torch.equal(real[inside], batch.reference[inside])
+    for ct in shown:
+        assert set(ct[~inside].tolist()) == {-1000.0 / scale}
+    assert torch.equal(fakes[0], fakes[1])
+    assert not torch.equal(fakes[0][inside], real[inside])
+
+
 def test_discriminator_learns_from_its_own_loss_only() -> None:
     """Its gradient is that of half the sum of both cross entropies; the generator's turn gives it none."""
     batch = random_batch()._replace(weight=torch.ones(1, 1, 4, 16, 16))

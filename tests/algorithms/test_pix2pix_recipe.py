@@ -160,7 +160,7 @@ def test_unknown_setting_is_named(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"widths": [8, 12]}, "tensors do not fit the network"),
+        ({"widths": [8, 12]}, "weights.safetensors: encoder.0.0.0.weight has shape (6, 1, 1, 3, 3); expected (8, "),
         ({"widths": [6]}, "settings do not fit pix2pix-pelvis"),
     ],
 )

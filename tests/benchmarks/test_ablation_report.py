@@ -84,7 +84,7 @@ def test_null_values_are_counted() -> None:
 
 
 def test_the_arms_of_spade_are_said_to_be_another_system() -> None:
-    words = "Arms spade-*: networks and Adam of spade-afp's preset starter, 10 L1; the rest is the same."
+    words = "Arms spade-*: networks, losses (10 L1) and Adam of spade-afp's preset starter; no plan"
     assert words not in make_report(RECORD, both("l1"))
     report = make_report(RECORD, both("spade-l1") + both("spade-l1-afp", mae=9.0))
     assert words in report

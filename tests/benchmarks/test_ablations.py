@@ -19,7 +19,7 @@ from algorithms.presets import read_preset
 from algorithms.spade_afp.settings import RecipeConfig as SpadeRecipe
 from algorithms.training import check_settings
 from benchmarks import ablations
-from benchmarks.ablation_arms import ARMS, PATCH, chosen_arms, stage_settings, write_plans, write_settings
+from benchmarks.ablation_arms import ARMS, PATCH, Stage, chosen_arms, stage_settings, write_plans, write_settings
 from benchmarks.ablation_runs import bone_scores
 from synthct.dataset import find_cases
 from synthct.errors import InputError, UsageError
@@ -122,6 +122,8 @@ def test_arms_of_spade_differ_in_afp_alone_and_share_the_rest_with_all() -> None
     assert config.sampling.patch == config.windows.patch == PATCH
     assert (config.windows.step, config.windows.merging, config.batch) == (0.5, "median-lower", 1)
     assert config.validation_cases == config.excluded_cases == ()  # folds and --exclude say it
+    later = stage_settings(ARMS["spade-l1"], Stage(rate=0.1), 500)
+    assert later["learning_rate"] == pytest.approx(one["learning_rate"] / 10)
 
 
 def test_plans_share_everything_but_the_network(data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from commands.command_line import synthct
 
 from algorithms.interface import find_algorithm
+from synthct.weights import open_model
 
 STARTER = find_algorithm("lookup-table").starter
 TASKS = {"mri", "cbct"}
@@ -92,6 +93,24 @@ def test_models_of_the_user(tmp_path: Path, routed: bool) -> None:
     assert [(model["path"], model["source"]) for model in models] == expected
     require_models(models)
     assert [model for model in algorithms["pix2pix-pelvis"]["models"] if model["source"] == "user"] == []
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_model_that_loses_to_the_yardstick_says_so(tmp_path: Path, said: bool) -> None:
+    """Its card does, alone or as a fold of an ensemble; to programs and to people."""
+    for name in ("alone", "folds/fold_0", "folds/fold_1"):
+        folder = tmp_path / name
+        shutil.copytree(STARTER, folder)
+        card = json.loads((folder / "model.json").read_text())
+        told = {"demonstration_only": said} if name != "folds/fold_0" else {}
+        (folder / "model.json").write_text(json.dumps(card | told))
+    for name in ("alone", "folds"):
+        environment = {"MODEL_DIR": str(tmp_path / name)}
+        user, starter = info("lookup-table", **environment)["models"]
+        assert (user["demonstration_only"], starter["demonstration_only"]) == (said, False)
+        lines = [line for line in synthct("info", **environment).out.splitlines() if str(tmp_path) in line]
+        assert [line.endswith("; demonstration only)") for line in lines] == [said]
+        assert open_model(tmp_path / name).card.demonstration_only is said
 
 
 def test_for_people_and_for_an_unknown_name() -> None:
