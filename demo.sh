@@ -33,7 +33,7 @@ else
     echo "1/4 using the cases in $data"
 fi
 rm -rf "$output/predictions" "$output/scores" "$output/leaderboard"  # of an earlier demo
-entrants=(nnresunet-afp pix2pix-pelvis lookup-table)
+entrants=(nnresunet-afp pix2pix-pelvis creps-cgan lookup-table)
 for entrant in "${entrants[@]}"; do
     echo "2/4 $entrant: predicting ..."
     synthct predict "$entrant" "$data" "$output/predictions/$entrant" --starter

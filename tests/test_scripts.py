@@ -13,7 +13,7 @@ from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRANTS = ("lookup-table", "nnresunet-afp", "pix2pix-pelvis")
+ENTRANTS = ("creps-cgan", "lookup-table", "nnresunet-afp", "pix2pix-pelvis")
 
 
 def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
