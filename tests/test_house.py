@@ -58,6 +58,7 @@ def offences(path: Path) -> list[str]:
             "unpaired",
             "fitting",
             "loading",
+            "extractors",
             "intensities",
             "presets",
             "runtime",

@@ -10,20 +10,18 @@ from algorithms.creps_cgan.objective import GENERATOR, CrepsObjective
 from algorithms.creps_cgan.predictor import ModelConfig
 from algorithms.creps_cgan.ranks import RankTable
 from algorithms.creps_cgan.settings import RecipeConfig
+from algorithms.extractors import loss_extractor
 from algorithms.fitting import fit_network
 from algorithms.pairs import PairedData, resampled_case
 from algorithms.presets import parse_settings
 from algorithms.training import TrainingRun
 from algorithms.unpaired import UnpairedData
-from synthct.errors import UsageError
 from synthct.intensity import LinearScale
 from synthct.training.patches import Fill, UnpairedSampler
 from synthct.weights import ModelFolder
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-    from synthct.features.interface import FeatureExtractor
+    pass
 
 __all__ = ["SETTINGS", "train"]
 
@@ -42,7 +40,9 @@ def train(run: TrainingRun) -> ModelFolder:
     """
     config = parse_settings(RecipeConfig, run.config)
     fabric = run.fabric(config.loop.precision)
-    extractor = _extractor(run, config, fabric)
+    extractor = loss_extractor(
+        run, fabric, setting="style_weight", weight=config.style_weight, expected="it above 0", kind="convnext"
+    )
     model = ModelConfig(
         network=config.network,
         sweep=config.windows,
@@ -94,17 +94,3 @@ def train(run: TrainingRun) -> ModelFolder:
         config=model.model_dump(mode="json"),
         extractor=extractor,
     )
-
-
-def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
-    """The frozen network of the style loss, on the run's device."""
-    if config.style_weight == 0:
-        if run.extractor is not None or run.random_extractor:
-            raise UsageError("--extractor is given, but setting 'style_weight' is 0; expected it above 0")
-        return None
-    extractor = run.feature_extractor("convnext")
-    if fabric.is_global_zero:
-        log.info("style of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
-        if extractor.random:
-            log.warning("the style extractor's weights are RANDOM: this shows the software, not the loss")
-    return extractor.to(fabric.device)

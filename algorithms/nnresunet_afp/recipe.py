@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from lightning_fabric import Fabric
 
+from algorithms.extractors import loss_extractor
 from algorithms.fitting import fit_network
 from algorithms.nnresunet_afp.about import ABOUT
 from algorithms.nnresunet_afp.objective import NETWORK, AfpObjective
@@ -47,7 +47,12 @@ def train(run: TrainingRun) -> ModelFolder:
     if config.global_skip and run.cases[0].task is not Task.CBCT:
         raise UsageError("setting 'global_skip' adds the image in HU, which MR is not in; expected it for cbct alone")
     fabric = run.fabric(config.loop.precision)
-    extractor = _extractor(run, config, fabric)
+    extractor = loss_extractor(
+        run, fabric, setting="afp_weight", weight=config.afp_weight, expected="a preset such as l1-afp"
+    )
+    from_scratch = run.init is None and not run.resume and config.l1_weight > 0
+    if extractor is not None and from_scratch and fabric.is_global_zero:
+        log.warning("no --init: features from scratch; paper 002 has them fine-tune a run of preset l1")
     plan = find_plan(run, config, fabric)
     if fabric.is_global_zero:
         _compare_spacings(extractor, plan)
@@ -100,24 +105,6 @@ def train(run: TrainingRun) -> ModelFolder:
         config=model.model_dump(mode="json"),
         extractor=extractor,
     )
-
-
-def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
-    """The frozen network of the AFP loss, on the run's device."""
-    if config.afp_weight == 0:
-        if run.extractor is not None or run.random_extractor:
-            raise UsageError("--extractor is given, but setting 'afp_weight' is 0; expected a preset such as l1-afp")
-        return None
-    extractor = run.feature_extractor()
-    if fabric.is_global_zero:
-        log.info("features of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
-        if extractor.random:
-            log.warning("the feature extractor's weights are RANDOM: this shows the software, not the loss")
-        if extractor.starter:
-            log.warning("the feature extractor is a STARTER: its card says how little it knows")
-        if run.init is None and not run.resume and config.l1_weight > 0:
-            log.warning("no --init: features from scratch; paper 002 has them fine-tune a run of preset l1")
-    return extractor.to(fabric.device)
 
 
 def _compare_spacings(extractor: FeatureExtractor | None, plan: Plan) -> None:

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from algorithms.extractors import loss_extractor
 from algorithms.fitting import fit_network
 from algorithms.loading import model_settings
 from algorithms.pairs import PairedData, resampled_case
@@ -19,8 +20,6 @@ from algorithms.spade_afp.objective import GENERATOR, SpadeObjective
 from algorithms.spade_afp.predictor import ModelConfig
 from algorithms.spade_afp.settings import CT_SCALE, RecipeConfig
 from algorithms.training import TrainingRun
-from synthct.errors import UsageError
-from synthct.features.interface import FeatureExtractor
 from synthct.intensity import LinearScale, ZScore
 from synthct.networks.spectral import parametrised, plain_tensors
 from synthct.networks.state import require_fit
@@ -50,7 +49,9 @@ def train(run: TrainingRun) -> ModelFolder:
     """
     config = parse_settings(RecipeConfig, run.config)
     fabric = run.fabric(config.loop.precision)
-    extractor = _extractor(run, config, fabric)
+    extractor = loss_extractor(
+        run, fabric, setting="afp_weight", weight=config.afp_weight, expected="a preset such as spade-afp"
+    )
     model = model_config(config, _ct_normalisation(run, config, fabric))
     initial = _initial_weights(run, config, model, fabric)
     data = PairedData.prepare(
@@ -88,22 +89,6 @@ def train(run: TrainingRun) -> ModelFolder:
         config=model.model_dump(mode="json"),
         extractor=extractor,
     )
-
-
-def _extractor(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> FeatureExtractor | None:
-    """The frozen network of the AFP loss, on the run's device."""
-    if config.afp_weight == 0:
-        if run.extractor is not None or run.random_extractor:
-            raise UsageError("--extractor is given, but setting 'afp_weight' is 0; expected a preset such as spade-afp")
-        return None
-    extractor = run.feature_extractor()
-    if fabric.is_global_zero:
-        log.info("features of %s (%d layers, sha256 %s)", extractor.name, len(extractor.layers), extractor.sha256[:12])
-        if extractor.random:
-            log.warning("the feature extractor's weights are RANDOM: this shows the software, not the loss")
-        if extractor.starter:
-            log.warning("the feature extractor is a STARTER: its card says how little it knows")
-    return extractor.to(fabric.device)
 
 
 def _ct_normalisation(run: TrainingRun, config: RecipeConfig, fabric: Fabric) -> LinearScale | ZScore:

@@ -111,7 +111,7 @@ def test_no_patient_gives_both_and_the_log_says_so(trained: tuple[Path, Outcome]
 @pytest.mark.slow
 def test_random_features_stay_marked(trained: tuple[Path, Outcome]) -> None:
     run_dir, outcome = trained
-    assert "the style extractor's weights are RANDOM" in outcome.err
+    assert "the feature extractor's weights are RANDOM" in outcome.err
     card = json.loads((run_dir / "model.json").read_text())
     assert card["random_features"] is True
     assert len(card["extractors"]) == 1
