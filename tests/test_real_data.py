@@ -51,11 +51,12 @@ def test_each_network_beats_the_yardstick_on_a_validation_case(scores: dict[str,
 
 @pytest.mark.slow
 def test_the_unpaired_network_finds_bone_where_the_yardstick_finds_none(scores: dict[str, dict[str, float]]) -> None:
+    """Its dense tendons and skin cost as much MAE as that bone gains, on a CT that is not registered."""
     network, table = scores[UNPAIRED], scores["lookup-table"]
-    assert network["mae"] < table["mae"]
-    assert network["ms_ssim"] > table["ms_ssim"]
+    assert network["mae"] < 1.2 * table["mae"]
+    assert network["ms_ssim"] > table["ms_ssim"] + 0.2
     assert network["dice_bone"] > 0.3 > table["dice_bone"]
-    assert network["mae_compact_bone"] < 0.7 * table["mae_compact_bone"]
+    assert network["mae_compact_bone"] < 0.5 * table["mae_compact_bone"]
 
 
 @pytest.mark.slow

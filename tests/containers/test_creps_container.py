@@ -46,7 +46,10 @@ def save_generator(folder: Path, region: Region, *, constant: bool) -> None:
     config = ModelConfig(
         network=GeneratorConfig(width=2, inner=2, blocks=1),
         sweep=SweepSettings(
-            patch=(68, 256, 256) if region is Region.PELVIS else (96, 232, 196), rule="monai", merging="median-upper"
+            patch=(68, 256, 256) if region is Region.PELVIS else (96, 232, 196),
+            rule="monai",
+            merging="median-upper",
+            whole_patches=True,
         ),
         spacing=spacing,
         image=LinearScale(low=0.0, high=2000.0, scale=1000.0),

@@ -94,7 +94,7 @@ def test_shortage_ends_in_a_smaller_batch() -> None:
 
 @pytest.mark.slow
 def test_shortage_of_all_memory_is_one_line_and_exit_5() -> None:
-    ended = _run(SHORTAGE.format(room=80))
+    ended = _run(SHORTAGE.format(room=20))
     assert ended.returncode == 1
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1
