@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from algorithms.creps_cgan.about import ABOUT
 from algorithms.creps_cgan.objective import GENERATOR, CrepsObjective
@@ -19,9 +18,6 @@ from algorithms.unpaired import UnpairedData
 from synthct.intensity import LinearScale
 from synthct.training.patches import Fill, UnpairedSampler
 from synthct.weights import ModelFolder
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["SETTINGS", "train"]
 
