@@ -1,11 +1,11 @@
-"""The adversarial term: is it real or fake, by cross entropy or by a hinge."""
+"""The adversarial term: is it real or fake, by cross entropy, by a hinge or by least squares."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["hinge_generator", "hinge_real_or_fake", "real_or_fake"]
+__all__ = ["hinge_generator", "hinge_real_or_fake", "real_or_fake", "squared_real_or_fake"]
 
 
 def real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
@@ -45,3 +45,16 @@ def hinge_generator(logits: Tensor) -> Tensor:
         logits: of the synthetic CT, of any shape.
     """
     return -logits.float().mean()
+
+
+def squared_real_or_fake(logits: Tensor, *, is_real: bool) -> Tensor:
+    """Least squares (LSGAN), in float32 and without the activation that MONAI puts before it (ALGORITHMS 7.2).
+
+    Args:
+        logits: of any shape; 1 says real, 0 fake.
+        is_real: the answer. The generator's turn asks for True on what it made.
+
+    Returns:
+        A scalar, the mean over all logits: (logit - 1)^2 for real, logit^2 for fake.
+    """
+    return (logits.float() - float(is_real)).square().mean()

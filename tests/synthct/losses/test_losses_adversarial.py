@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from synthct.losses.adversarial import real_or_fake
+from synthct.losses.adversarial import real_or_fake, squared_real_or_fake
 
 
 @pytest.mark.parametrize("logit", [-3.0, 0.0, 2.0])
@@ -41,3 +41,24 @@ def test_far_logits_stay_finite_in_half_precision() -> None:
     assert wrong.dtype == torch.float32
     assert float(wrong) == 60000.0 - 60000.0 % 32  # float16 has steps of 32 there
     assert float(real_or_fake(logits, is_real=True)) == 0.0
+
+
+def test_least_squares_by_hand() -> None:
+    """Logits -1 and 2: (4 + 1) / 2 as real, (1 + 4) / 2 as fake; 1 is what real is to be called, 0 fake."""
+    logits = torch.tensor([-1.0, 2.0]).reshape(1, 1, 1, 1, 2)
+    assert float(squared_real_or_fake(logits, is_real=True)) == pytest.approx(2.5)
+    assert float(squared_real_or_fake(logits, is_real=False)) == pytest.approx(2.5)
+    for answer in (True, False):
+        assert float(squared_real_or_fake(torch.full((3,), float(answer)), is_real=answer)) == 0.0
+        assert float(squared_real_or_fake(torch.full((3,), float(not answer)), is_real=answer)) == 1.0
+
+
+def test_least_squares_leave_negative_logits_as_they_are_and_stay_finite() -> None:
+    """MONAI's loss puts a leaky ReLU before them, so -20 would count as -1."""
+    logits = torch.tensor([-20.0], requires_grad=True)
+    loss = squared_real_or_fake(logits, is_real=True)
+    loss.backward()
+    assert float(loss.detach()) == 441.0
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [-42.0]
+    assert float(squared_real_or_fake(torch.tensor([300.0], dtype=torch.float16), is_real=False)) == 90000.0
