@@ -33,12 +33,13 @@ else
     echo "1/4 using the cases in $data"
 fi
 rm -rf "$output/predictions" "$output/scores" "$output/leaderboard"  # of an earlier demo
-entrants=(nnresunet-afp pix2pix-pelvis creps-cgan lookup-table)
+entrants=(nnresunet-afp pix2pix-pelvis spade-afp creps-cgan lookup-table)
 for entrant in "${entrants[@]}"; do
     echo "2/4 $entrant: predicting ..."
     synthct predict "$entrant" "$data" "$output/predictions/$entrant" --starter
     echo "3/4 $entrant: scoring ..."
     synthct evaluate "$output/predictions/$entrant" "$data" "$output/scores/$entrant" --segmenter tissue --pictures
+    synthct report "$output/predictions/$entrant" "$data" "$output/leaderboard/entries/$entrant/report" --metrics "$output/scores/$entrant"
 done
 echo "4/4 ranking ..."
 synthct leaderboard "${entrants[@]/#/$output/scores/}" --output "$output/leaderboard" --scores strict
@@ -48,5 +49,6 @@ echo "synthetic CTs:  $output/predictions/<entrant>/<case>.mha"
 echo "scores:         $output/scores/<entrant>/metrics.json"
 echo "pictures:       $output/scores/<entrant>/<case>.png  (input, sCT, CT, difference)"
 echo "ranking:        $output/leaderboard/leaderboard.json (.csv, .md)"
+echo "to look at:     $output/leaderboard/index.html  (works offline; the cases' pages show the volumes)"
 printf 'done in %d min %d s, of which %d s set-up. Starter weights: a demonstration, not a medical device.\n' \
     $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) $((ready - began))

@@ -37,6 +37,7 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
         these very files. `registration`: of the references onto their images, in words, `unknown` where nobody says.
         `reference`: `ct` or `ct_def`; None where neither a note nor a file name tells. `extractors`: sorted sha256s of
         the feature extractors that the models were trained with; `random_features`: one had random weights.
+        `demonstration_only`: a model does not beat the yardstick, by its own card.
         `dataset`: the note that says simulated, else the first one. `prediction`: the manifest; empty, with a warning,
         where it cannot be used. All of it is fit for JSON.
     """
@@ -60,6 +61,7 @@ def read_notes(predictions: Path, cases: Sequence[ScoringCase], *, ground_truth:
         "reference": _in_words(_references(datasets, cases)),
         "extractors": _extractors(cards),
         "random_features": any(card.get("random_features") is True for card in cards),
+        "demonstration_only": any(card.get("demonstration_only") is True for card in cards),
         "dataset": dataset,
         "prediction": manifest,
     }

@@ -157,6 +157,7 @@ def make_metrics(
         "simulated": notes["simulated"],
         "starter": notes["starter"],
         "random_features": notes["random_features"],
+        "demonstration_only": notes["demonstration_only"],
         "failures": failures,
         "manifest": {
             "synthct": version("synthct"),

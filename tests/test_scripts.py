@@ -13,7 +13,7 @@ from synthct.phantom import make_phantom
 from synthct.volume import write_volume
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRANTS = ("creps-cgan", "lookup-table", "nnresunet-afp", "pix2pix-pelvis")
+ENTRANTS = ("creps-cgan", "lookup-table", "nnresunet-afp", "pix2pix-pelvis", "spade-afp")
 
 
 def demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -47,6 +47,10 @@ def test_demo_ranks_all_entrants_on_a_users_folder(user_data: Path, tmp_path: Pa
         assert (tmp_path / "out" / "predictions" / entrant / "1EXA004.mha").is_file()
         assert (tmp_path / "out" / "scores" / entrant / "metrics.json").is_file()
         assert (tmp_path / "out" / "scores" / entrant / "1EXA004.png").read_bytes().startswith(b"\x89PNG")
+        page = tmp_path / "out" / "leaderboard" / "entries" / entrant / "report" / "1EXA004.html"
+        assert page.stat().st_size > 1 << 20  # the volumes and the viewer lie in it
+    site = (tmp_path / "out" / "leaderboard" / "index.html").read_text()
+    assert all(entrant in site for entrant in ENTRANTS)
     last = result.stdout.strip().splitlines()[-1]
     assert "done in" in last
     assert "not a medical device" in last

@@ -40,36 +40,47 @@ def metrics(tmp_path: Path) -> list[Path]:
 
 def test_three_files_and_the_terminal(metrics: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "deep" / "output"
-    outcome = synthct("leaderboard", *metrics, "--output", output)
+    outcome = synthct("leaderboard", *metrics, "--output", output, "--no-site")
     assert (outcome.code, outcome.err) == (0, "")
-    assert files_below(output) == ["leaderboard.csv", "leaderboard.json", "leaderboard.md"]
+    assert files_below(output) == [
+        *("entries", "entries/better", "entries/better/entry.json", "entries/better/metrics.json"),
+        *("entries/worse", "entries/worse/entry.json", "entries/worse/metrics.json"),
+        *("leaderboard.csv", "leaderboard.json", "leaderboard.md"),
+    ]
 
     content = json.loads((output / "leaderboard.json").read_text(), parse_constant=reject_constant)
     better = {"rank": 1, "entry": "better", "score": 1.0, "mae": 50.25, "DICE": 0.75}
     worse = {"rank": 2, "entry": "worse", "score": 0.0, "mae": 60.0, "DICE": 0.5}
+    said = {"cases": 1, "simulated": True, "random_features": False, "demonstration_only": False}
+    drawn = {"rank_interval": None, "first_probability": None}
     assert content["entries"] == [
-        {**better, "cases": 1, "simulated": True, "starter": False, "random_features": False},
-        {**worse, "cases": 1, "simulated": True, "starter": True, "random_features": False},
+        {**better, **said, **drawn, "starter": False, "marks": ["simulated data"]},
+        {**worse, **said, **drawn, "starter": True, "marks": ["starter", "simulated data"]},
     ]
     assert (content["ranking"], content["scores"]) == ("synthrad2025", "official")
     assert content["judged_by"]["segmenter"] == "tissue"
-    assert "no dose" in content["note"]
+    assert content["note"].startswith("partial: 2 of 4 groups (image similarity, geometric fidelity; no photon dose")
 
     with (output / "leaderboard.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert rows == [{key: str(value) for key, value in entry.items()} for entry in content["entries"]]
+    for row, entry in zip(rows, content["entries"], strict=True):
+        assert (row.pop("rank_low"), row.pop("rank_high")) == ("", "")
+        del entry["rank_interval"]
+        marks = "; ".join(entry["marks"])
+        assert row == {key: str(value) for key, value in {**entry, "first_probability": "", "marks": marks}.items()}
 
     lines = (output / "leaderboard.md").read_text().splitlines()
-    assert lines[:2] == [f"Ranking: synthrad2025, official scores, judged by tissue; {content['note']}", ""]
-    assert lines[2:] == [
-        "| rank | entry | score | mae | DICE | cases | simulated | starter | random_features |",
-        "|---|---|---|---|---|---|---|---|---|",
-        "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False | False |",
-        "| 2 | worse | 0 | 60 | 0.5 | 1 | True | True | False |",
+    assert lines[:2] == ["Ranking: synthrad2025, official scores, judged by tissue", ""]
+    head = "rank | entry | score | mae | DICE | cases | simulated | starter | random_features | demonstration_only"
+    assert lines[2] == f"| {head} | rank_low | rank_high | first_probability | marks |"
+    assert lines[4:6] == [
+        "| 1 | better | 1 | 50.25 | 0.75 | 1 | True | False | False | False | - | - | - | simulated data |",
+        "| 2 | worse | 0 | 60 | 0.5 | 1 | True | True | False | False | - | - | - | starter; simulated data |",
     ]
+    assert f"- {content['note']}" in lines
     assert "judged by tissue" in outcome.out
-    assert "better (simulated)" in outcome.out
-    assert "worse (starter, simulated)" in outcome.out
+    assert "better (simulated data)" in outcome.out
+    assert "worse (starter, simulated data)" in outcome.out
     assert outcome.out.index("better") < outcome.out.index("worse")
 
 
@@ -77,7 +88,7 @@ def test_missing_value_on_the_platform(metrics: list[Path], tmp_path: Path) -> N
     third = save_metrics(tmp_path / "third", {"mae": 40.0, "DICE": None}, starter=True)
     output = tmp_path / "output"
     names = [word for name in ("a", "b", "c|d") for word in ("--name", name)]
-    outcome = synthct("leaderboard", third, *metrics, "--output", output, "--ranking", "platform", *names)
+    outcome = synthct("leaderboard", third, *metrics, "--output", output, "--ranking", "platform", "--no-site", *names)
     assert outcome.code == 0, outcome.err
     assert outcome.err == "warning: a has a missing value and is invalid on the platform\n"
     content = json.loads((output / "leaderboard.json").read_text(), parse_constant=reject_constant)
@@ -90,8 +101,11 @@ def test_missing_value_on_the_platform(metrics: list[Path], tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert [(row["rank"], row["DICE"]) for row in rows] == [("1", "0.75"), ("2", "0.5"), ("", "")]
     lines = (output / "leaderboard.md").read_text().splitlines()
-    assert lines[4] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False | False |"
-    assert lines[6] == "| - | a | - | 40 | - | 1 | False | True | False |"
+    assert (
+        lines[4] == "| 1 | c\\|d | 1 | 50.25 | 0.75 | 1 | True | False | False | False | - | - | - | simulated data |"
+    )
+    assert lines[6] == "| - | a | - | 40 | - | 1 | False | True | False | False | - | - | - | starter |"
+    assert content["invalid"] == [{"entry": "a", "reason": "no value for DICE"}]
     assert "a (starter)" in outcome.out
 
 
@@ -121,7 +135,7 @@ def test_strict_scores_turn_the_ranking_round(tmp_path: Path) -> None:
     honest = save_metrics(tmp_path / "honest", {"mae": 50.0, "HD95": 4.0, "mae_strict": 50.0, "HD95_strict": 4.0})
     ranked = {}
     for scores in ("official", "strict"):
-        outcome = synthct("leaderboard", lazy, honest, "--output", tmp_path / scores, "--scores", scores)
+        outcome = synthct("leaderboard", lazy, honest, "--output", tmp_path / scores, "--scores", scores, "--no-site")
         assert (outcome.code, outcome.err) == (0, "")
         content = json.loads((tmp_path / scores / "leaderboard.json").read_text(), parse_constant=reject_constant)
         assert content["scores"] == scores

@@ -59,6 +59,7 @@ def test_rows_carry_the_values_and_what_the_entry_says_of_itself() -> None:
         "simulated": False,
         "starter": True,
         "random_features": False,
+        "demonstration_only": False,
     }
     assert rows[1]["starter"] is False
 
@@ -66,7 +67,10 @@ def test_rows_carry_the_values_and_what_the_entry_says_of_itself() -> None:
 def test_directions_are_those_of_the_contract() -> None:
     higher = {"psnr", "ssim", "ms_ssim", "DICE", "gamma"}
     lower = {"mae", "HD95", "mae_target", "dvh"}
-    assert {**dict.fromkeys(higher, True), **dict.fromkeys(lower, False)} == HIGHER_IS_BETTER
+    told = {**dict.fromkeys(higher, True), **dict.fromkeys(lower, False)}
+    dose = ("mae_target", "dvh", "gamma")
+    told |= {f"{name}_{beam}": told[name] for name in dose for beam in ("photon", "proton")}
+    assert told == HIGHER_IS_BETTER
 
 
 @pytest.mark.parametrize("ranking", ["synthrad2023", "platform"])
@@ -87,7 +91,10 @@ def test_better_in_all_five_wins_outright() -> None:
 def test_better_in_ms_ssim_and_dice_alone_wins(ranking: str) -> None:
     # Equal elsewhere: the official script ranks these two upside down.
     worse = {**BETTER, "ms_ssim": WORSE["ms_ssim"], "DICE": WORSE["DICE"]}
-    assert [row[:2] for row in ranked({"worse": worse, "better": BETTER}, ranking)] == [(1, "better"), (2, "worse")]
+    rows = ranked({"worse": worse, "better": BETTER}, ranking)
+    assert [row[:2] for row in rows] == [(1, "better"), (2, "worse")]
+    if ranking == "synthrad2023":  # mae, psnr and HD95 equal, 0.5 each; the official script: better 1.5, worse 3.5
+        assert [row[2] for row in rows] == [3.5, 1.5]
 
 
 def test_groups_weigh_equally_only_in_2025() -> None:
@@ -147,10 +154,78 @@ def test_nothing_to_rank_by() -> None:
     for table in ({}, {"A": {}}, {"A": {"mae": None}, "B": {"n_missed": 3.0}}):
         with pytest.raises(InputError, match="no entry has a value"):
             rank_entries(entries(table))
-    with pytest.raises(InputError, match="image similarity or geometric fidelity"):
-        rank_entries(entries({"A": {"gamma": 99.0}, "B": {"gamma": 98.0}}), "synthrad2025")
+    with pytest.raises(InputError, match="no entry has a value of HD95; expected one to rank by"):
+        rank_entries(entries(THREE), metrics=["mae", "HD95"])
 
 
-def test_unknown_ranking() -> None:
-    with pytest.raises(UsageError, match="'synthrad2024' is unknown; expected synthrad2023, synthrad2025 or platform"):
+def test_unknown_ranking_and_metric() -> None:
+    with pytest.raises(UsageError, match="'synthrad2024' is unknown; expected synthrad2023, synthrad2025, platform or"):
         rank_entries(entries(THREE), "synthrad2024")
+    with pytest.raises(UsageError, match="metric 'dice_bone' is unknown; expected one of mae, psnr, "):
+        rank_entries(entries(THREE), metrics=["mae", "dice_bone"])
+
+
+def test_ranked_by_the_metrics_that_are_asked_for() -> None:
+    rows = rank_entries(entries(THREE), "synthrad2023", metrics=["psnr"])
+    assert [(row["entry"], row["score"]) for row in rows] == [("B", 1.0), ("A", 0.5), ("C", 0.0)]
+    assert "mae" not in rows[0]
+
+
+def test_dose_groups_weigh_as_much_as_the_others() -> None:
+    # By hand: image A 1, B 0; photon dose (two metrics) A 0, B 1; proton dose A 0, B 1. Means 1/3 and 2/3.
+    table: dict[str, Means] = {
+        "A": {"mae": 40.0, "gamma_photon": 90.0, "dvh_photon": 0.2, "mae_target_proton": 0.3},
+        "B": {"mae": 60.0, "gamma_photon": 95.0, "dvh_photon": 0.1, "mae_target_proton": 0.1},
+    }
+    assert ranked(table, "synthrad2025") == [(1, "B", 2 / 3), (2, "A", 1 / 3)]
+    assert ranked(table, "synthrad2023") == [(1, "B", 3.0), (2, "A", 1.0)]
+    table["A"] = {**table["A"], "gamma": 90.0}
+    with (
+        pytest.warns(UserWarning, match="B has no value for gamma"),
+        pytest.raises(InputError, match=r"with a beam .* and without one"),
+    ):
+        rank_entries(entries(table), "synthrad2025")
+
+
+def test_median_of_ranks_on_the_platform() -> None:
+    # Ranks of A 1, 2, 1: mean 4/3, median 1; of B 2, 1, 2; of C 3, 3, 2 (shared).
+    assert ranked(THREE, "platform-median") == [(1, "A", 1.0), (2, "B", 2.0), (3, "C", 3.0)]
+    # Two good ranks and a bad one win by the median, and lose by the mean.
+    table: dict[str, Means] = {
+        "bold": {"mae": 1.0, "psnr": 40.0, "DICE": 0.1},
+        "even": {"mae": 2.0, "psnr": 39.0, "DICE": 0.9},
+        "third": {"mae": 3.0, "psnr": 38.0, "DICE": 0.8},
+        "fourth": {"mae": 4.0, "psnr": 37.0, "DICE": 0.7},
+    }
+    assert [row[1:] for row in ranked(table, "platform-median")][:2] == [("bold", 1.0), ("even", 2.0)]
+    assert [row[1:] for row in ranked(table, "platform")][:2] == [("even", 5 / 3), ("bold", 2.0)]
+
+
+def test_values_that_differ_by_rounding_are_equal() -> None:
+    table: dict[str, Means] = {"A": {"mae": 0.1 + 0.2}, "B": {"mae": 0.3}}
+    for ranking, score in (("synthrad2023", 0.5), ("synthrad2025", 0.5), ("platform", 1.0)):
+        assert ranked(table, ranking) == [(1, "A", score), (1, "B", score)]
+
+
+@pytest.mark.parametrize(
+    ("ranking", "expected"),
+    [
+        # MAE scaled: A 1, B 0, C 0, D has none: 0; Dice scaled: A 0, B 1, C 0, D 1.
+        ("synthrad2023", [("A", 1, 1.0), ("B", 1, 1.0), ("D", 1, 1.0), ("C", 4, 0.0)]),
+        ("synthrad2025", [("A", 1, 0.5), ("B", 1, 0.5), ("D", 1, 0.5), ("C", 4, 0.0)]),
+        # D is dropped before ranks are given: MAE A 1, B 2, C 2; Dice B 1, A 2, C 2.
+        ("platform", [("A", 1, 1.5), ("B", 1, 1.5), ("C", 3, 2.0), ("D", None, None)]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:D has")
+def test_four_entries_with_ties_and_a_gap_by_hand(
+    ranking: str, expected: list[tuple[str, int | None, float | None]]
+) -> None:
+    table: dict[str, Means] = {
+        "A": {"mae": 50.0, "DICE": 0.8},
+        "B": {"mae": 60.0, "DICE": 0.9},
+        "C": {"mae": 60.0, "DICE": 0.8},
+        "D": {"mae": None, "DICE": 0.9},
+    }
+    rows = rank_entries(entries(table), ranking)
+    assert [(row["entry"], row["rank"], row["score"]) for row in rows] == expected

@@ -203,3 +203,11 @@ def test_numbers_and_nesting_without_bounds_are_refused(tmp_path: Path, text: st
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(InputError, match=r"metrics\.json: is no metrics\.json of synthct evaluate"):
         read_entries([tmp_path])
+
+
+def test_values_that_no_measurement_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    rows = [{"case": "a", "mae": 1e308}, {"case": "b", "mae": 1e308}]
+    path.write_text(json.dumps({"results": rows, "aggregates": {"mae": {"mean": 1e308, "count": 2}}}))
+    with pytest.raises(InputError, match=r"mae is 1e\+308; expected a measurement of at most 1e\+09"):
+        read_entries([path])

@@ -41,6 +41,7 @@ NOTES: dict[str, Any] = {
     "reference": "ct",
     "extractors": [],
     "random_features": False,
+    "demonstration_only": False,
     "dataset": {"kind": "boxes"},
     "prediction": {"algorithm": "x"},
 }
@@ -212,6 +213,7 @@ def test_keys_of_metrics() -> None:
         "scoring_version", "segmenter", "segmenter_weights", "segmenters",
         "judge_is_extractor", "nsd_tolerance_mm", "registration", "reference", "simulated", "starter",
         "random_features",
+        "demonstration_only",
         "failures",
         "manifest",
     ]  # fmt: skip

@@ -244,11 +244,14 @@ def test_notes_are_fit_for_json(tmp_path: Path) -> None:
     assert notes["random_features"] is False
     assert set(notes) == {
         *("simulated", "starter", "registration", "reference", "extractors", "random_features", "dataset"),
-        "prediction",
+        *("demonstration_only", "prediction"),
     }
 
 
-def test_random_features_of_one_model_are_told(tmp_path: Path) -> None:
-    models = {"a": {"random_features": False}, "b": {"random_features": True}}
+@pytest.mark.parametrize("mark", ["random_features", "demonstration_only"])
+def test_marks_of_one_model_are_told(tmp_path: Path, mark: str) -> None:
+    models = {"a": {mark: False}, "b": {mark: True}}
     (tmp_path / "manifest.json").write_text(json.dumps({"models": models}))
-    assert read_notes(tmp_path, [])["random_features"] is True
+    notes = read_notes(tmp_path, [])
+    assert [notes[name] for name in ("random_features", "demonstration_only")].count(True) == 1
+    assert notes[mark] is True
