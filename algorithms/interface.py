@@ -39,6 +39,8 @@ class About:
         presets: names of the training presets, the paper's first.
         source: paper and section.
         folder: the algorithm's folder.
+        stages: of training, in their order; none where there is but one.
+        options: settings of a model that can be set for one run (synthct predict --set), dotted.
     """
 
     name: str
@@ -48,6 +50,8 @@ class About:
     presets: tuple[str, ...]
     source: str
     folder: Path
+    stages: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:

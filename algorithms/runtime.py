@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,7 @@ class Runtime:
         use_starter: starter weights were asked for by --starter.
         force: run cases that the model was not trained for.
         engine: sweeps networks, on its device.
+        adapt: what is done to a model folder before it is loaded, such as setting options for this run.
     """
 
     abouts: Sequence[About]
@@ -41,6 +42,7 @@ class Runtime:
     use_starter: bool
     force: bool
     engine: Engine
+    adapt: Callable[[ModelFolder], ModelFolder] | None = None
     _source: ModelSource | None = None
     _chosen: dict[tuple[Task, Region | None], ModelFolder] = field(default_factory=dict)
     _loaded: dict[Path, Predictor] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Runtime:
             WeightsError: a model is missing or damaged, or none is of these algorithms.
         """
         for folder in self._find_source().open_all():
-            self._load(folder)
+            self._load(self._adapted(folder))
 
     def choose(self, files: CaseFiles) -> ModelFolder:
         """Find and prove the model for a case, once per task and region; nothing is loaded.
@@ -73,7 +75,7 @@ class Runtime:
                 "trained for; its sCT has no meaning",
                 stacklevel=2,
             )
-        self._chosen[key] = folder
+        folder = self._chosen[key] = self._adapted(folder)
         return folder
 
     def check(self, cases: Iterable[CaseFiles]) -> None:
@@ -91,6 +93,7 @@ class Runtime:
             "trained_on": folder.card.trained_on,
             "extractors": list(folder.card.extractors),
             "random_features": folder.card.random_features,
+            "demonstration_only": folder.card.demonstration_only,
         }
         began = time.monotonic()
         prediction = predictor.predict(case, advance=advance)
@@ -140,6 +143,9 @@ class Runtime:
             starters = {about.name: about.starter for about in self.abouts}
             self._source = find_source(self.model, starters, use_starter=self.use_starter)
         return self._source
+
+    def _adapted(self, folder: ModelFolder) -> ModelFolder:
+        return folder if self.adapt is None else self.adapt(folder)
 
     def _load(self, folder: ModelFolder) -> Predictor:
         if folder.path not in self._loaded:

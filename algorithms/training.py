@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -104,6 +104,7 @@ class TrainingRun:
         extractor: folder of the feature extractor that the loss compares by (synthct.features).
         random_extractor: random weights for it, or for the usual one; every card and log says so.
         plan: file of the plan to train by, for recipes that plan.
+        stage: the only one to train, for algorithms with stages; None trains all.
     """
 
     cases: tuple[CaseFiles, ...]
@@ -124,20 +125,25 @@ class TrainingRun:
     extractor: Path | None = None
     random_extractor: bool = False
     plan: Path | None = None
+    stage: str | None = None
 
     def fabric(self, precision: str) -> Fabric:
         """Start the run's processes; from here on, this code runs in each of them."""
         return self.launcher.fabric(precision)
 
-    def origin(self, used: int, extractor: FeatureExtractor | None = None) -> str:
-        """What model.json says of the data: the user's words or the number of cases, and what must be told of them."""
+    def origin(self, used: int, extractor: FeatureExtractor | None = None, parts: Sequence[ModelFolder] = ()) -> str:
+        """What model.json says of the data: the user's words or the number of cases, and what must be told of them.
+
+        What had to be told of the models that this one is made of is told again.
+        """
         words = self.trained_on or f"{used} case{'' if used == 1 else 's'}"
         labels = {
             "simulated": self.simulated,
             "RANDOM feature extractor": extractor is not None and extractor.random,
             "starter feature extractor": extractor is not None and extractor.starter,
         }
-        told = ", ".join(label for label, holds in labels.items() if holds)
+        earlier = " ".join(part.card.trained_on for part in parts)
+        told = ", ".join(label for label, holds in labels.items() if holds or label in earlier)
         return f"{words} ({told})" if told else words
 
     @property
@@ -210,13 +216,15 @@ class TrainingRun:
         algorithm: str,
         config: dict[str, Any],
         extractor: FeatureExtractor | None = None,
+        parts: Sequence[ModelFolder] = (),
+        half: bool = True,
     ) -> ModelFolder:
         """Write the model folder, from the first process alone; every process gets it.
 
-        The card names the extractors that the loss compared by, those of the model it started from included, and says
-        so where the weights of one were random.
+        The card names the extractors that the loss compared by, those of the model it started from and of the `parts`
+        that it is made of included, and says so where the weights of one were random. `half` stores fp16.
         """
-        before = () if self.init is None else open_model(self.init).members
+        before = (*(() if self.init is None else open_model(self.init).members), *parts)
         digests = [digest for model in before for digest in model.card.extractors]
         if extractor is not None:
             digests += [digest for digest in (extractor.sha256, extractor.origin_sha256) if digest]
@@ -224,12 +232,12 @@ class TrainingRun:
             save_model(
                 self.run_dir,
                 dict(tensors),
-                half=True,
+                half=half,
                 algorithm=algorithm,
                 tasks=(data.task,),
                 regions=data.regions,
                 starter=self.starter,
-                trained_on=self.origin(len(data.training), extractor),
+                trained_on=self.origin(len(data.training), extractor, parts),
                 config=config,
                 extractors=tuple(dict.fromkeys(digests)),
                 random_features=(extractor is not None and extractor.random)

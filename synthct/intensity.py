@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CaseZScore", "LinearScale", "Normalisation", "ZScore", "fit_z_score"]
+__all__ = ["CasePercentile", "CaseZScore", "LinearScale", "Normalisation", "ZScore", "fit_z_score"]
 
 FloatArray = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[np.generic]
@@ -87,6 +87,42 @@ class CaseZScore(BaseModel):
     def apply(self, values: AnyArray) -> FloatArray:
         """Normalise a whole volume of any shape to float32; a constant or empty one becomes 0."""
         return fit_z_score(values[_bounding_box(values)]).apply(values)
+
+
+class CasePercentile(BaseModel):
+    """Percentiles of the very volume that is given become 0 and 1, and what lies beyond is clipped: for MR (paper 003).
+
+    Counted are positive voxels alone: how much empty margin an image has must not matter. Nothing is kept, so there is
+    no inverse: this is for a network's input alone, and no `Normalisation`.
+
+    Attributes:
+        lower: percentile that becomes 0; with 0 the least positive value.
+        upper: percentile that becomes 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["case-percentile"] = "case-percentile"
+    lower: float = Field(default=0.0, ge=0, le=100)
+    upper: float = Field(default=99.5, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _require_ordered_bounds(self) -> CasePercentile:
+        if not self.lower < self.upper:
+            raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        return self
+
+    def apply(self, values: AnyArray) -> FloatArray:
+        """Normalise a whole volume of any shape to float32 in 0..1; one without two positive values becomes 0."""
+        floats = values.astype(np.float32)
+        positive = floats[floats > 0]
+        if not positive.size:
+            return np.zeros(values.shape, dtype=np.float32)
+        low, high = (float(bound) for bound in np.percentile(positive.astype(np.float64), (self.lower, self.upper)))
+        if not low < high:
+            return np.zeros(values.shape, dtype=np.float32)
+        scaled = (floats - np.float32(low)) / np.float32(high - low)
+        return np.asarray(np.clip(scaled, 0.0, 1.0), dtype=np.float32)
 
 
 Normalisation = Annotated[LinearScale | ZScore, Field(discriminator="kind")]

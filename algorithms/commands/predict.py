@@ -44,20 +44,26 @@ def predict(
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Of networks; auto is what the device is good at.")
     ] = "auto",
     budget: Annotated[
-        float | None, typer.Option(min=0, help="Seconds a case; windows move apart where they would take longer.")
+        float | None,
+        typer.Option(min=0, help="Seconds a case; where it would take longer, windows move apart or steps are fewer."),
     ] = None,
     spread: Annotated[
-        bool, typer.Option("--spread", help="Write OUTPUT/spread: how far overlapping windows (and folds) disagree.")
+        bool, typer.Option("--spread", help="Write OUTPUT/spread: how far windows, folds or samples disagree.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of algorithms that draw random numbers.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the model, for this run.")
+    ] = None,
     mask: Annotated[Literal["file", "auto"], typer.Option(help="Body outline: from the file, or drawn.")] = "file",
     force: Annotated[bool, typer.Option("--force", help="Run cases that the model was not trained for.")] = False,
     voxel_limit: Annotated[int, typer.Option(min=1, help="Largest accepted volume in bytes.")] = DEFAULT_VOXEL_LIMIT,
 ) -> None:
     """Translate MR or CBCT into synthetic CT, one <id>.mha per case."""
+    from algorithms.commands.overrides import Overrides
     from algorithms.interface import find_algorithm
 
     about = find_algorithm(algorithm)
+    overrides = Overrides.parse(about, settings or ())
     if model is not None and starter:
         raise UsageError("--model and --starter exclude each other")
     cases = _cases(source, output, task, region, auto_mask=mask == "auto")
@@ -69,8 +75,8 @@ def predict(
     from synthct.inference.engine import Engine, choose_device
 
     torch.manual_seed(seed)
-    engine = Engine(choose_device(device), precision=precision, budget=budget, spread=spread)
-    runtime = Runtime((about,), model, starter, force, engine)
+    engine = Engine(choose_device(device), precision=precision, budget=budget, spread=spread, seed=seed)
+    runtime = Runtime((about,), model, starter, force, engine, overrides.apply)
     runtime.check(cases)
     with make_progress() as progress:
         if len(cases) > 1:  # a bad case is found before the first is predicted, not half-way
@@ -97,7 +103,8 @@ def predict(
             runtime.note(files, sct_sha256=file_sha256(written))
             if prediction.spread is not None:
                 write_volume(prediction.spread, output / SPREAD / f"{files.id}.mha")
-            write_text(output / MANIFEST, json.dumps(runtime.manifest(mask=mask, seed=seed), indent=2) + "\n")
+            manifest = runtime.manifest(mask=mask, seed=seed, **overrides.notes)
+            write_text(output / MANIFEST, json.dumps(manifest, indent=2) + "\n")
             progress.remove_task(bar)
             progress.update(overall, advance=1)
     with suppress(OSError):  # is not there, or holds something: only an empty folder goes

@@ -22,7 +22,7 @@ from synthct.routes import CARD_NAME, member_folders
 if TYPE_CHECKING:
     from synthct.training.folds import Splits
 
-__all__ = ["CHECKPOINT", "CONFIG", "SPLITS", "note_run", "require_room", "require_unseen"]
+__all__ = ["CHECKPOINT", "CONFIG", "SPLITS", "checkpoints", "note_run", "require_room", "require_unseen"]
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
@@ -46,17 +46,18 @@ def require_room(run_dir: Path, about: About, settings: BaseModel, plan: Splits 
         UsageError: RUN_DIR holds a model and the call is for a fold, or the reverse, or its folds are others.
         WeightsError: what lies there was trained with other settings.
     """
-    members = [folder for folder in member_folders(run_dir) if _result(folder) is not None]
-    whole = _result(run_dir)
+    members = [folder for folder in member_folders(run_dir) if _result(folder, about) is not None]
+    whole = _result(run_dir, about)
     if plan is None and members:
         raise UsageError(f"{members[0]}: a fold was trained here; expected --fold, or another RUN_DIR for all cases")
     if plan is not None and whole is not None:
         raise UsageError(f"{whole}: a model of all cases lies here; expected another RUN_DIR for --fold")
-    trained = [folder for folder in (run_dir, *members) if (folder / CHECKPOINT).exists()]
+    trained = [folder for folder in (run_dir, *members) if checkpoints(folder, about)]
     if not trained:
         return
     if (run_dir / CONFIG).exists():
-        _require_settings(run_dir / CONFIG, about, settings)
+        begun = {path.parent.name for folder in trained for path in checkpoints(folder, about)}
+        _require_settings(run_dir / CONFIG, about, settings, later=[name for name in about.stages if name not in begun])
     if plan is not None and (run_dir / SPLITS).exists() and type(plan).read(run_dir / SPLITS).folds != plan.folds:
         raise UsageError(
             f"{run_dir / SPLITS}: {trained[0].name} was trained by these folds, --splits names others; expected the "
@@ -91,19 +92,27 @@ def require_unseen(init: Path, plan: Splits, folds: Sequence[int], cases: Sequen
             )
 
 
-def _result(folder: Path) -> Path | None:
+def checkpoints(folder: Path, about: About) -> list[Path]:
+    """Checkpoints that lie in the folder of a run, or of a fold: one, or one for each stage that was begun."""
+    places = [folder / stage for stage in about.stages] or [folder]
+    return [place / CHECKPOINT for place in places if (place / CHECKPOINT).exists()]
+
+
+def _result(folder: Path, about: About) -> Path | None:
     """What training has left in a folder so far."""
-    return next((folder / name for name in (CHECKPOINT, CARD_NAME) if (folder / name).exists()), None)
+    card = folder / CARD_NAME
+    return next((path for path in (*checkpoints(folder, about), card) if path.exists()), None)
 
 
-def _require_settings(saved: Path, about: About, settings: BaseModel) -> None:
+def _require_settings(saved: Path, about: About, settings: BaseModel, later: Sequence[str]) -> None:
+    """Refuse settings that differ from the saved ones, but for those of stages that come later."""
     try:
         before = parse_settings(type(settings), read_preset(about, file=saved))
     except UsageError as error:
         raise WeightsError(f"{saved}: is no longer what {about.name} can go on with ({error})") from error
     told, wanted = (dict(_binding(content.model_dump(mode="json"))) for content in (before, settings))
     for name in told | wanted:
-        if told.get(name) != wanted.get(name):
+        if told.get(name) != wanted.get(name) and name.split(".")[0] not in later:
             raise WeightsError(
                 f"{saved}: was trained with {name} {str(told.get(name))[:60]}, this call has "
                 f"{str(wanted.get(name))[:60]}; expected the same settings (--config {saved}), or another RUN_DIR"
@@ -117,7 +126,7 @@ def _binding(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, An
     for name, value in content.items():
         if isinstance(value, dict):
             yield from _binding(value, f"{above}{name}.")
-        elif not (above == "loop." and name in FREE_SETTINGS):
+        elif not (above.endswith("loop.") and name in FREE_SETTINGS):
             yield f"{above}{name}", value
 
 

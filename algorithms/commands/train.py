@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from algorithms.commands.run_folder import CHECKPOINT, CONFIG, SPLITS, note_run, require_room, require_unseen
+from algorithms.commands.run_folder import CONFIG, SPLITS, checkpoints, note_run, require_room, require_unseen
+from algorithms.commands.stages import finished_stages, is_finished, require_fresh, require_stage
 from synthct.anatomy import Task
 from synthct.cli.console import make_progress, say, start_log, tell
 from synthct.dataset import CaseFiles, find_cases, find_note, read_note
 from synthct.errors import InputError, UsageError
 from synthct.files import prepare_output_folder
-from synthct.routes import CARD_NAME
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -47,6 +47,7 @@ def train(
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many iterations.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Case id to leave out; may be repeated.")] = None,
     task: Annotated[Task | None, typer.Option(help="Only this task.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage, for algorithms with stages.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="Threads that cut patches.")] = 1,
@@ -63,11 +64,12 @@ def train(
     from algorithms.presets import preset_file, read_preset
 
     about = find_algorithm(algorithm)
+    require_stage(about, stage)
     if config is not None and preset is not None:
         raise UsageError("--config and --preset exclude each other")
     if splits is not None and fold is None:
         raise UsageError("--splits is for --fold; expected --fold K or --fold all")
-    if resume and config is None and preset is None and (run_dir / CONFIG).exists():
+    if (resume or stage) and config is None and preset is None and (run_dir / CONFIG).exists():
         config = run_dir / CONFIG  # the run's own, not the paper's
     settings = read_preset(about, preset, config)
     cases = _cases(data, task, exclude or [])
@@ -82,12 +84,14 @@ def train(
     require_room(run_dir, about, checked, plan)
     if init is not None and plan is not None:
         require_unseen(init, plan, [number for number in folders if number is not None], cases)
-    todo = {name: folder for name, folder in folders.items() if not _is_finished(folder, fold, resume=resume)}
+    todo = {name: folder for name, folder in folders.items() if not is_finished(folder, fold, stage, resume=resume)}
     for folder in todo.values():
-        _require_fresh(folder, resume=resume, several=len(folders) > 1)
+        require_fresh(folder, about, stage, resume=resume, several=len(folders) > 1)
     if _is_first():
         for name in (name for name in folders if name not in todo):
             say(f"fold {name}: has its model and is left as it is (--fold {name} --resume goes on with it)")
+        for left in (left for folder in todo.values() for left in finished_stages(folder, about, stage, resume=resume)):
+            say(f"stage {left}: has its model and is left as it is (--stage {left} --resume goes on with it)")
         chosen = None if config is not None else preset or about.presets[0]
         note_run(run_dir, config or preset_file(about, chosen), chosen, plan, cases, about.name)
     start_log()
@@ -108,6 +112,7 @@ def train(
             extractor=extractor,
             random_extractor=random_extractor,
             plan=plan_file,
+            stage=stage,
         )
         for name, folder in todo.items():
             with naming_lost_processes():
@@ -135,7 +140,10 @@ def _require_task(about: About, cases: tuple[CaseFiles, ...]) -> None:
 
 def _require_used(about: About, settings: BaseModel, *, plan: bool, extractor: bool) -> None:
     """Refuse options that this algorithm would pass over."""
-    uses = {"--plan": (plan, ("plan",)), "--extractor": (extractor, ("afp_weight", "style_weight"))}
+    uses = {
+        "--plan": (plan, ("plan",)),
+        "--extractor": (extractor, ("afp_weight", "style_weight", "perceptual_weight")),
+    }
     for option, (given, wanted) in uses.items():
         if given and not any(setting in type(settings).model_fields for setting in wanted):
             named = " or ".join(f"'{setting}'" for setting in wanted)
@@ -164,7 +172,7 @@ def _folders(
 def _train_fold(about: About, run: TrainingRun, fold: int | None, plan: Splits | None, *, resume: bool) -> ModelFolder:
     from algorithms.training import load_recipe
 
-    run = replace(run, fold=fold, resume=resume and (run.run_dir / CHECKPOINT).exists())
+    run = replace(run, fold=fold, resume=resume and bool(checkpoints(run.run_dir, about)))
     if plan is not None and fold is not None:
         training, validation = plan.fold(fold, [files.id for files in run.cases])
         wanted = {*training, *validation}
@@ -174,19 +182,6 @@ def _train_fold(about: About, run: TrainingRun, fold: int | None, plan: Splits |
     if _is_first():
         prepare_output_folder(run.run_dir)
     return load_recipe(about)(run)
-
-
-def _is_finished(folder: Path, fold: str | None, *, resume: bool) -> bool:
-    """With --fold all --resume, folds that have their model are not touched again."""
-    return resume and fold == "all" and (folder / CARD_NAME).exists()
-
-
-def _require_fresh(folder: Path, *, resume: bool, several: bool) -> None:
-    checkpoint = folder / CHECKPOINT
-    if resume and not checkpoint.exists() and not several:
-        raise UsageError(f"{checkpoint}: no such file; expected a checkpoint to --resume from")
-    if checkpoint.exists() and not resume:
-        raise UsageError(f"{checkpoint}: a run lies there already; expected --resume or another RUN_DIR")
 
 
 def _is_first() -> bool:

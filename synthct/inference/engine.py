@@ -77,12 +77,15 @@ class Engine:
         batch: windows that go through a network at once. None: one on the CPU, on a card as many as should fit.
         budget: seconds for a sweep; where the windows would take longer, their step grows, with a warning.
         spread: also return the standard deviation of overlapping predictions.
+        seed: of predictors that draw random numbers; a sweep draws none.
 
     Attributes:
-        sweeps: sweeps that it has done; 0 tells that what asked for an engine had no use for its options.
+        sweeps: sweeps that it has done; 0 tells that what asked for an engine had no use for its options. A predictor
+            that heeds them without a sweep counts its cases here.
 
     Raises:
-        UsageError: the precision does not suit the device, a batch below 1, or a budget that is not above 0.
+        UsageError: the precision does not suit the device, a batch below 1, a budget that is not above 0, or a seed
+            below 0.
     """
 
     def __init__(
@@ -93,16 +96,20 @@ class Engine:
         batch: int | None = None,
         budget: float | None = None,
         spread: bool = False,
+        seed: int = 0,
     ) -> None:
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch} is below 1; expected a number of windows")
         if budget is not None and not 0 < budget < math.inf:
             raise UsageError(f"budget {budget:g} is not above 0 and finite; expected seconds")
+        if seed < 0:
+            raise UsageError(f"seed {seed} is below 0; expected 0 or more")
         self.device = device
         self.precision = choose_precision(precision, device)
         self.batch = batch
         self.budget = budget
         self.spread = spread
+        self.seed = seed
         self.sweeps = 0
 
     def sweep(

@@ -128,6 +128,7 @@ def test_each_case_gets_its_model(models: Path, tmp_path: Path) -> None:
             "trained_on": f"one number, {hu}",
             "extractors": [],
             "random_features": False,
+            "demonstration_only": False,
         }
         for name, hu in (("belly", 200), ("limb", 100))
     }
