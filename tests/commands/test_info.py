@@ -120,4 +120,6 @@ def test_for_people_and_for_an_unknown_name() -> None:
     assert str(STARTER) in outcome.out
     unknown = synthct("info", "unet")
     assert (unknown.code, unknown.out) == (2, "")
-    assert unknown.reason.startswith("error: algorithm 'unet' is unknown; expected one of creps-cgan, lookup-table")
+    assert unknown.reason.startswith(
+        "error: algorithm 'unet' is unknown; expected one of creps-cgan, ldm-brain, lookup-table"
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter, ValidationError
 
-from synthct.intensity import CaseZScore, LinearScale, Normalisation, ZScore, fit_z_score
+from synthct.intensity import CasePercentile, CaseZScore, LinearScale, Normalisation, ZScore, fit_z_score
 
 EVERY_HU = np.arange(-1024, 3072, dtype=np.int16)
 
@@ -167,3 +167,40 @@ def test_case_z_score_is_no_invertible_normalisation() -> None:
     assert not hasattr(CaseZScore(), "invert")
     with pytest.raises(ValidationError):
         TypeAdapter(Normalisation).validate_python({"kind": "case-z-score"})
+
+
+def test_case_percentile_by_hand() -> None:
+    """Of the positive values 10, 20, ..., 50 percentile 0 is 10 and percentile 75 is 40; the rest is clipped."""
+    values = np.array([[-7, 0, 10], [20, 30, 40], [50, 0, 0]], np.int16)
+    units = CasePercentile(upper=75.0).apply(values)
+    assert units.dtype == np.float32
+    np.testing.assert_allclose(units, [[0, 0, 0], [1 / 3, 2 / 3, 1], [1, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(CasePercentile(lower=25.0, upper=100.0).apply(values)[1], [0, 1 / 3, 2 / 3], atol=1e-6)
+
+
+def test_case_percentile_does_not_count_the_empty_margin_nor_know_a_gain() -> None:
+    random = np.random.default_rng(0)
+    head = random.uniform(5, 1000, (9, 10, 11))
+    padded = np.pad(head, 6)
+    scale = CasePercentile()
+    np.testing.assert_allclose(scale.apply(padded)[6:-6, 6:-6, 6:-6], scale.apply(head), atol=1e-6)
+    np.testing.assert_allclose(scale.apply(head * 3.5), scale.apply(head), atol=1e-5)
+    assert 0.004 < (scale.apply(head) == 1.0).mean() < 0.006
+
+
+@pytest.mark.parametrize(
+    "voxels", [np.zeros((2, 3, 4)), np.full((2, 3, 4), -3), np.full((2, 3, 4), 8), np.zeros((0, 3, 4), np.int16)]
+)
+def test_case_percentile_without_contrast_is_0(voxels: np.ndarray) -> None:
+    units = CasePercentile().apply(voxels)
+    assert units.shape == voxels.shape
+    assert not units.any()
+
+
+def test_case_percentile_is_no_invertible_normalisation() -> None:
+    settings = CasePercentile(lower=1.0)
+    assert CasePercentile.model_validate_json(settings.model_dump_json()) == settings
+    with pytest.raises(ValidationError, match="case-percentile"):
+        TypeAdapter(Normalisation).validate_python(settings.model_dump())
+    with pytest.raises(ValidationError, match=r"lower 50 is not below upper 50"):
+        CasePercentile(lower=50, upper=50)

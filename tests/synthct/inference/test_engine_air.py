@@ -1,4 +1,4 @@
-"""What lies where no window went, and budgets that cannot be meant."""
+"""What lies where no window went, and budgets and seeds that cannot be meant."""
 
 from __future__ import annotations
 
@@ -32,3 +32,10 @@ def test_whole_number_for_air_leaves_predictions_whole(merging: Any) -> None:
 def test_budget_without_end_is_refused() -> None:
     with pytest.raises(UsageError, match="budget inf"):
         Engine(torch.device("cpu"), budget=float("inf"))
+
+
+def test_seed_is_kept_for_predictors_that_draw() -> None:
+    assert Engine(torch.device("cpu")).seed == 0
+    assert Engine(torch.device("cpu"), seed=11).seed == 11
+    with pytest.raises(UsageError, match="seed -1 is below 0"):
+        Engine(torch.device("cpu"), seed=-1)

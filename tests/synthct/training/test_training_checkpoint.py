@@ -105,8 +105,8 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path: Path) -> 
 
 def bytes_of_the_half_written(run_dir: Path) -> int:
     """Size of a checkpoint that is being written; 0 where none is, or none any more."""
-    for path in run_dir.glob(f"{PARTIAL_FOLDER}/*/checkpoint.pt"):
-        with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):  # of the folder as of the file: both go away at any moment
+        for path in run_dir.glob(f"{PARTIAL_FOLDER}/*/checkpoint.pt"):
             return path.stat().st_size
     return 0
 
