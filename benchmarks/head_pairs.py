@@ -3,10 +3,12 @@
     python -m benchmarks.head_pairs LABELS DST                   all label maps head_NN.nii.gz of LABELS
     python -m benchmarks.head_pairs LABELS DST --cases 1,11      heads 01 and 11
     python -m benchmarks.head_pairs LABELS DST --spacing 4       coarse, for tests
+    python -m benchmarks.head_pairs LABELS DST --draws 4         each head four times, as 1BA001, 1BA101, ...
 
 LABELS holds label maps of whole heads at 1 mm, such as SynthSeg's training label maps (Apache-2.0). Both images of a
 case are drawn from one map: nothing in them was scanned. DST is a SynthRAD2023 tree whose note says simulated.
-benchmarks/head_tissues.py says what each tissue looks like.
+benchmarks/head_tissues.py says what each tissue looks like. Draws after the first are of a head that is bent too
+(benchmarks/head_shapes.py): one more subject to a training, the same one to a split into folds or test cases.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import SimpleITK as sitk
 import typer
 from scipy import ndimage
 
+from benchmarks.head_shapes import bent
 from benchmarks.head_tissues import Signals, draw_signals
 from synthct.cli.console import make_progress, tell
 from synthct.dataset import NOTE_NAME, read_note
@@ -202,19 +205,30 @@ def make(
     cases: Annotated[str | None, typer.Option(help="Numbers of heads, such as 1,11; all by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bits, head by head.")] = 0,
     spacing: Annotated[float | None, typer.Option(help="mm; the label maps' by default.")] = None,
+    draws: Annotated[int, typer.Option(min=1, max=9, help="Cases of each head; all but the first are bent.")] = 1,
 ) -> None:
     """Make a data set of simulated head pairs."""
     try:
-        _make(labels, folder, cases, seed, spacing)
+        _make(labels, folder, cases, seed, spacing, draws)
     except SynthCTError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
 
 
-def _make(labels: Path, folder: Path, cases: str | None, seed: int, spacing: float | None) -> None:
+def draw_of(labels: Volume, seed: int, number: int, draw: int, spacing: float | None) -> tuple[Volume, Volume, Volume]:
+    """Draw a head as `make_pair` does; draws after the first (0) have a shape and tissues of their own."""
+    if draw == 0:
+        return make_pair(labels, np.random.default_rng([seed, number]), spacing)
+    rng = np.random.default_rng([seed, number, draw])
+    return make_pair(bent(labels, rng), rng, spacing)
+
+
+def _make(labels: Path, folder: Path, cases: str | None, seed: int, spacing: float | None, draws: int) -> None:
     if spacing is not None and not SMALLEST_SPACING_MM <= spacing <= 20:
         raise UsageError(f"--spacing {spacing:g} mm cannot be had; expected {SMALLEST_SPACING_MM} to 20")
     maps = chosen(find_label_maps(labels), cases)
+    if draws > 1 and max(maps) > 99:
+        raise UsageError(f"--draws {draws} of head {max(maps)} has no case number; expected heads up to 99")
     note_path = folder / NOTE_NAME
     simulated = read_note(note_path if note_path.is_file() else None).get("simulated")
     if folder.is_dir() and any(folder.iterdir()) and not simulated:
@@ -230,15 +244,18 @@ def _make(labels: Path, folder: Path, cases: str | None, seed: int, spacing: flo
     }
     write_text(note_path, json.dumps(note, indent=2) + "\n")  # first, so that no case is ever without it
     with make_progress() as progress:
-        bar = progress.add_task("drawing heads", total=len(maps))
+        count = len(maps) * draws
+        bar = progress.add_task("drawing heads", total=count)
         for number, path in maps.items():
-            pair = make_pair(read_labels(path), np.random.default_rng([seed, number]), spacing)
-            target = folder / "Task1" / "brain" / f"1BA{number:03d}"
-            target.mkdir(parents=True, exist_ok=True)
-            for stem, volume in zip(("mr", "ct", "mask"), pair, strict=True):
-                write_volume(volume, target / f"{stem}.mha")
-            progress.update(bar, advance=1)
-    tell(f"{len(maps)} simulated head{'s' if len(maps) > 1 else ''} in {folder / 'Task1' / 'brain'}")
+            head = read_labels(path)
+            for draw in range(draws):
+                target = folder / "Task1" / "brain" / f"1BA{100 * draw + number:03d}"
+                target.mkdir(parents=True, exist_ok=True)
+                pair = draw_of(head, seed, number, draw, spacing)
+                for stem, volume in zip(("mr", "ct", "mask"), pair, strict=True):
+                    write_volume(volume, target / f"{stem}.mha")
+                progress.update(bar, advance=1)
+    tell(f"{count} simulated head{'s' if count > 1 else ''} in {folder / 'Task1' / 'brain'}")
 
 
 if __name__ == "__main__":

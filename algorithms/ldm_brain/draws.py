@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from algorithms.ldm_brain.codec import OVERLAP, decode, latent_tile
 from algorithms.ldm_brain.conditioning import Steering, in_precision
 from algorithms.ldm_brain.model import ModelConfig
 from algorithms.ldm_brain.networks import LatentDiffusion
-from algorithms.ldm_brain.sampling import SamplingConfig, sample, sample_tiles
+from algorithms.ldm_brain.sampling import Sampler, SamplingConfig
 from algorithms.ldm_brain.tiles import Tiling, Triple
 from synthct.inference.engine import Engine
 from synthct.inference.heap import kept_heap
@@ -167,22 +166,22 @@ def _drawn(
     advance: Advance,
 ) -> Tensor:
     """One sample, decoded: normalised CT, (z, y, x) float32."""
-    how: dict[str, Any] = {
-        "config": config.networks,
-        "noise": config.noise,
-        "sampling": sampling,
-        "scale_factor": config.scale_factor,
-        "tile": tile,
-        "seed": engine.seed,
-        "number": number,
-        "precision": engine.precision,
-        "advance": advance,
-    }
+    sampler = Sampler(
+        network,
+        config=config.networks,
+        noise=config.noise,
+        sampling=sampling,
+        scale_factor=config.scale_factor,
+        tile=tile,
+        seed=engine.seed,
+        precision=engine.precision,
+    )
 
     def precisely(calculate: Callable[[], Tensor]) -> Tensor:
         return in_precision(calculate, engine.device, engine.precision)
 
     if sampling.blend == "images":
-        return sample_tiles(network, mr, lambda latent: precisely(lambda: network.autoencoder.decode(latent)), **how)
-    latent = sample(network, mr, **how)
+        decoder = network.autoencoder.decode
+        return sampler.image(mr, lambda latent: precisely(lambda: decoder(latent)), number=number, advance=advance)
+    latent = sampler.latent(mr, number=number, advance=advance)
     return precisely(lambda: decode(network.autoencoder, latent, tile))

@@ -28,6 +28,8 @@ class NoiseConfig(BaseModel):
         beta_end: last of them.
         prediction: what a ddpm network predicts: the noise (epsilon) or v = a noise - s latent, where the mixture is
             a latent + s noise. A network of rectified flow predicts latent - noise, whatever stands here.
+        shift: of the times that rectified flow is trained at: t of [0, 1] becomes s t / (1 + (s - 1) t), so that above
+            1 more of them are noisy (Esser et al. 2024, arXiv 2403.03206, equation 23). 1 draws them evenly.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -38,6 +40,13 @@ class NoiseConfig(BaseModel):
     beta_start: float = Field(default=0.0015, gt=0, lt=1)
     beta_end: float = Field(default=0.0205, gt=0, lt=1)
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    shift: float = Field(default=1.0, ge=0.1, le=20)
+
+    @model_validator(mode="after")
+    def _shift_is_of_rectified_flow(self) -> NoiseConfig:
+        if self.kind == "ddpm" and self.shift != 1:
+            raise ValueError(f"shift {self.shift:g} is of rectified flow; expected 1 for ddpm")
+        return self
 
     @model_validator(mode="after")
     def _betas_grow(self) -> NoiseConfig:
@@ -73,7 +82,7 @@ def training_example(
     if times is None:
         first = 0 if config.kind == "ddpm" else 1
         drawn = torch.randint(first, first + config.times, (len(latent),), generator=generator, device=place)
-        times = drawn.to(latent.device)
+        times = _shifted(drawn, config).to(latent.device)
     if noise is None:
         noise = torch.randn(latent.shape, generator=generator, device=place).to(latent.device)
     if config.kind == "rectified-flow":
@@ -83,6 +92,15 @@ def training_example(
     noisy = scheduler.add_noise(latent, noise, times)
     target: Tensor = noise if config.prediction == "epsilon" else scheduler.get_velocity(latent, noise, times)
     return noisy, target, times
+
+
+def _shifted(times: Tensor, config: NoiseConfig) -> Tensor:
+    """Draw times towards noise, or away from it; with `shift` 1 as they are. Rectified flow keeps 1 to times."""
+    if config.shift == 1:
+        return times
+    share = times.double() / config.times
+    moved = config.shift * share / (1 + (config.shift - 1) * share) * config.times
+    return moved.round().long().clamp(1, config.times)
 
 
 def signal_power(config: NoiseConfig) -> Tensor:

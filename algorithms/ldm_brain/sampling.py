@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -21,7 +22,7 @@ from algorithms.ldm_brain.tiles import Triple
 from synthct.errors import UsageError
 from synthct.inference.precision import UsedPrecision
 
-__all__ = ["SamplingConfig", "reverse_times", "sample", "sample_tiles"]
+__all__ = ["Sampler", "SamplingConfig", "reverse_times"]
 
 
 class SamplingConfig(BaseModel):
@@ -64,150 +65,131 @@ class SamplingConfig(BaseModel):
         return z, y, x
 
 
-@torch.no_grad()
-def sample(
-    networks: Denoiser,
-    mr: Tensor,
-    *,
-    config: LdmConfig,
-    noise: NoiseConfig,
-    sampling: SamplingConfig,
-    scale_factor: float,
-    tile: Triple,
-    seed: int = 0,
-    number: int = 0,
-    precision: UsedPrecision = "fp32",
-    advance: Advance | None = None,
-) -> Tensor:
-    """Draw one latent for an MR: by DDIM, or along the rectified flow's line.
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Draws from noise what fits an MR: by DDIM, or along the rectified flow's line.
 
-    The whole latent takes every step at once. Where it exceeds a tile, the predictions of overlapping tiles are blended
-    at each step, so that no seam can grow. Noise is drawn in float32 on the CPU, and depends on seed, number and shape
-    alone: it is the same on every device, in whatever order cases come.
+    Noise is drawn in float32 on the CPU, and depends on seed, number and shape alone: it is the same on every device,
+    in whatever order cases come.
 
-    Args:
-        networks: in evaluation mode, where the MR is.
-        mr: normalised, (z, y, x), of any size; beyond its far ends lies 0.
+    Attributes:
+        networks: in evaluation mode, where the MRs are.
         config: shape of the networks.
         noise: the process they were trained on.
         sampling: steps, eta and overlap; `samples` and `layout` are the caller's business.
-        scale_factor: of the latents in training; the result is divided by it.
+        scale_factor: of the latents in training; what is drawn is divided by it.
         tile: in voxels (z, y, x), as `SamplingConfig.tile` says.
         seed: of the run.
-        number: of the sample; each number's noise is another.
         precision: of the networks; the steps themselves are float32.
-        advance: called after each step with (steps done, steps in all).
-
-    Returns:
-        Latent for `decode`, (1, c, z, y, x) float32, each edge ceil(size / factor).
-
-    Raises:
-        UsageError: more steps than the process has times, or what `Steering.by` refuses.
     """
-    steering = Steering.by(mr, config=config, tile=tile, overlap=sampling.overlap)
-    generator = torch.Generator().manual_seed(_mixed_seed(seed, number))
 
-    def drawn() -> Tensor:
-        channels = config.autoencoder.latent_channels
-        return torch.randn((1, channels, *steering.tiling.shape), generator=generator).to(mr.device)
+    networks: Denoiser
+    config: LdmConfig
+    noise: NoiseConfig
+    sampling: SamplingConfig
+    scale_factor: float
+    tile: Triple
+    seed: int = 0
+    precision: UsedPrecision = "fp32"
 
-    latent = _denoised(
-        drawn(),
-        lambda latent, time: steering.predict(networks, latent, time, precision),
-        noise,
-        sampling,
-        drawn,
-        advance,
-    )
-    z, y, x = steering.shape
-    return latent[:, :, :z, :y, :x] / scale_factor
+    @torch.no_grad()
+    def latent(self, mr: Tensor, *, number: int = 0, advance: Advance | None = None) -> Tensor:
+        """Draw one latent; the whole of it takes every step at once.
 
+        Where it exceeds a tile, the predictions of overlapping tiles are blended at each step, so that no seam can
+        grow.
 
-@torch.no_grad()
-def sample_tiles(
-    networks: Denoiser,
-    mr: Tensor,
-    decode: Callable[[Tensor], Tensor],
-    *,
-    config: LdmConfig,
-    noise: NoiseConfig,
-    sampling: SamplingConfig,
-    scale_factor: float,
-    tile: Triple,
-    seed: int = 0,
-    number: int = 0,
-    precision: UsedPrecision = "fp32",
-    advance: Advance | None = None,
-) -> Tensor:
-    """Draw and decode each tile by itself, from its part of one noise, and blend the images.
+        Args:
+            mr: normalised, (z, y, x), of any size; beyond its far ends lies 0.
+            number: of the sample; each number's noise is another.
+            advance: called after each step with (steps done, steps in all).
 
-    A tile is then all that training has shown the networks: their norms take their statistics over a tile, so what one
-    tile's latent means is not what its neighbour's means. Where one tile holds the MR without padding, this is what
-    `sample` draws, decoded.
+        Returns:
+            Latent for `decode`, (1, c, z, y, x) float32, each edge ceil(size / factor).
 
-    Args:
-        networks: as for `sample`.
-        mr: as for `sample`.
-        decode: from a tile's latent (1, c, z, y, x), not scaled, to its image (1, 1, z, y, x).
-        config: as for `sample`.
-        noise: as for `sample`.
-        sampling: as for `sample`.
-        scale_factor: as for `sample`.
-        tile: as for `sample`.
-        seed: as for `sample`.
-        number: as for `sample`.
-        precision: as for `sample`.
-        advance: called after each step of a tile with (whole steps' worth done, steps in all).
-
-    Returns:
-        Normalised CT, (z, y, x) float32, each edge `factor` times that of the latent.
-
-    Raises:
-        UsageError: as for `sample`.
-    """
-    steering = Steering.by(mr, config=config, tile=tile, overlap=sampling.overlap)
-    tiling, channels = steering.tiling, config.autoencoder.latent_channels
-    generator = torch.Generator().manual_seed(_mixed_seed(seed, number))
-    whole = torch.randn((1, channels, *tiling.shape), generator=generator).to(mr.device)
-    finished = 0
-
-    def told(done: int, steps: int) -> None:
-        if advance is not None:
-            advance((steps * finished + done) // len(tiling.starts), steps)
-
-    def image(start: Triple) -> Tensor:
-        nonlocal finished
-        latent = _denoised(
-            tiling.cut(whole, start),
-            lambda part, time: steering.predict_tile(networks, part, time, start, precision),
-            noise,
-            sampling,
-            lambda: torch.randn((1, channels, *tiling.tile), generator=generator).to(mr.device),
-            told,
+        Raises:
+            UsageError: more steps than the process has times, or what `Steering.by` refuses.
+        """
+        steering, fresh = self._start(mr, number)
+        latent = self._denoised(
+            fresh(steering.tiling.shape),
+            lambda latent, time: steering.predict(self.networks, latent, time, self.precision),
+            lambda: fresh(steering.tiling.shape),
+            advance,
         )
-        finished += 1
-        return decode(latent / scale_factor)
+        z, y, x = steering.shape
+        return latent[:, :, :z, :y, :x] / self.scale_factor
 
-    z, y, x = (edge * config.factor for edge in steering.shape)
-    return tiling.merge(image, factor=config.factor)[0, 0, :z, :y, :x]
+    @torch.no_grad()
+    def image(
+        self, mr: Tensor, decode: Callable[[Tensor], Tensor], *, number: int = 0, advance: Advance | None = None
+    ) -> Tensor:
+        """Draw and decode each tile by itself, from its part of one noise, and blend the images.
 
+        A tile is then all that training has shown the networks: their norms take their statistics over a tile, so what
+        one tile's latent means is not what its neighbour's means. Where one tile holds the MR without padding, this is
+        what `latent` draws, decoded.
 
-def _denoised(
-    latent: Tensor,
-    predict: Callable[[Tensor, int], Tensor],
-    noise: NoiseConfig,
-    sampling: SamplingConfig,
-    drawn: Callable[[], Tensor],
-    advance: Advance | None,
-) -> Tensor:
-    """Take noise away from a latent step by step; `drawn` gives noise of its shape."""
-    step = _flow_step(noise, sampling.steps) if noise.kind == "rectified-flow" else _ddim_step(noise, sampling, drawn)
-    times = reverse_times(noise, sampling.steps)
-    for done, (time, following) in enumerate(times, start=1):
-        latent = step(latent, predict(latent, time), time, following)
-        if advance is not None:
-            advance(done, len(times))
-    return latent
+        Args:
+            mr: as for `latent`.
+            decode: from a tile's latent (1, c, z, y, x), not scaled, to its image (1, 1, z, y, x).
+            number: as for `latent`.
+            advance: called after each step of a tile with (whole steps' worth done, steps in all).
+
+        Returns:
+            Normalised CT, (z, y, x) float32, each edge `factor` times that of the latent.
+
+        Raises:
+            UsageError: as for `latent`.
+        """
+        steering, fresh = self._start(mr, number)
+        tiling = steering.tiling
+        whole = fresh(tiling.shape)
+        finished = 0
+
+        def told(done: int, steps: int) -> None:
+            if advance is not None:
+                advance((steps * finished + done) // len(tiling.starts), steps)
+
+        def image(start: Triple) -> Tensor:
+            nonlocal finished
+            latent = self._denoised(
+                tiling.cut(whole, start),
+                lambda part, time: steering.predict_tile(self.networks, part, time, start, self.precision),
+                lambda: fresh(tiling.tile),
+                told,
+            )
+            finished += 1
+            return decode(latent / self.scale_factor)
+
+        z, y, x = (edge * self.config.factor for edge in steering.shape)
+        return tiling.merge(image, factor=self.config.factor)[0, 0, :z, :y, :x]
+
+    def _start(self, mr: Tensor, number: int) -> tuple[Steering, Callable[[Triple], Tensor]]:
+        """What steers, and where one sample's noise comes from: a function of the latent's shape (z, y, x)."""
+        steering = Steering.by(mr, config=self.config, tile=self.tile, overlap=self.sampling.overlap)
+        generator = torch.Generator().manual_seed(_mixed_seed(self.seed, number))
+        channels = self.config.autoencoder.latent_channels
+        return steering, lambda shape: torch.randn((1, channels, *shape), generator=generator).to(mr.device)
+
+    def _denoised(
+        self,
+        latent: Tensor,
+        predict: Callable[[Tensor, int], Tensor],
+        fresh: Callable[[], Tensor],
+        advance: Advance | None,
+    ) -> Tensor:
+        """Take noise away from a latent step by step; `fresh` gives noise of its shape."""
+        times = reverse_times(self.noise, self.sampling.steps)
+        if self.noise.kind == "rectified-flow":
+            step = _flow_step(self.noise, self.sampling.steps)
+        else:
+            step = _ddim_step(self.noise, self.sampling, fresh)
+        for done, (time, following) in enumerate(times, start=1):
+            latent = step(latent, predict(latent, time), time, following)
+            if advance is not None:
+                advance(done, len(times))
+        return latent
 
 
 def reverse_times(config: NoiseConfig, steps: int) -> list[tuple[int, int]]:

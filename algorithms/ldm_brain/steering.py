@@ -15,7 +15,7 @@ from algorithms.ldm_brain.latents import latents_of
 from algorithms.ldm_brain.networks import LatentDiffusion, build_controlnet, copy_encoder, steered
 from algorithms.ldm_brain.noise import training_example
 from algorithms.ldm_brain.pictures import compared, grey
-from algorithms.ldm_brain.sampling import sample
+from algorithms.ldm_brain.sampling import Sampler
 from algorithms.ldm_brain.settings import RecipeConfig
 from synthct.training.objective import Batch, CaseScore, Network, Networks
 
@@ -108,20 +108,18 @@ class SampledValidation:
         """Judge one case; returns mae_hu and a picture of its last patch: MR, sCT, CT."""
         config, tile = self._config, self._config.patches.patch
         controlnet: Any = nets[CONTROLNET]
-        networks = LatentDiffusion(self._autoencoder.module, self._unet, controlnet)
+        sampler = Sampler(
+            LatentDiffusion(self._autoencoder.module, self._unet, controlnet),
+            config=config.networks,
+            noise=config.noise,
+            sampling=self._sampling,
+            scale_factor=self._scale,
+            tile=tile,
+            precision=self._precision,
+        )
         total, voxels, picture = 0.0, 0, np.zeros((1, 1), np.float32)
         for number, patch in enumerate(self._patches.of(index)):
-            latent = sample(
-                networks,
-                patch.image[0, 0],
-                config=config.networks,
-                noise=config.noise,
-                sampling=self._sampling,
-                scale_factor=self._scale,
-                tile=tile,
-                number=number,
-                precision=self._precision,
-            )
+            latent = sampler.latent(patch.image[0, 0], number=number)
             found = config.ct.invert(decode(self._autoencoder, latent, tile).cpu().numpy())
             truth = config.ct.invert(patch.reference[0, 0].cpu().numpy())
             inside = patch.weight[0, 0].cpu().numpy() > 0

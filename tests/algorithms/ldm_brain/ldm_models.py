@@ -13,9 +13,12 @@ from builders import make_volume
 from torch import Tensor
 from torch.nn import functional
 
+from algorithms.ldm_brain.conditioning import Denoiser
 from algorithms.ldm_brain.networks import LatentDiffusion, LdmConfig, build_networks
 from algorithms.ldm_brain.noise import NoiseConfig, signal_power
 from algorithms.ldm_brain.predictor import ModelConfig
+from algorithms.ldm_brain.sampling import Sampler, SamplingConfig
+from algorithms.ldm_brain.tiles import Triple
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case
 from synthct.networks.state import own_tensors
@@ -31,6 +34,7 @@ __all__ = [
     "head_case",
     "model_config",
     "random_networks",
+    "sampler",
     "save_networks",
     "true_prediction",
 ]
@@ -66,6 +70,20 @@ def model_config(**changes: Any) -> ModelConfig:
         "ct": CT,
     }
     return ModelConfig.model_validate(content | changes)
+
+
+def sampler(
+    networks: Denoiser,
+    noise: NoiseConfig | None = None,
+    *,
+    tile: Triple = PATCH,
+    scale_factor: float = 1.25,
+    seed: int = 0,
+    **sampling: Any,
+) -> Sampler:
+    """A sampler as `model_config` has it: diffusion, in two steps; `sampling` changes its settings."""
+    settings = SamplingConfig(**{"steps": 2} | sampling)
+    return Sampler(networks, NETWORKS, noise or NoiseConfig(), settings, scale_factor, tile, seed)
 
 
 def constant_networks(units: float) -> LatentDiffusion:

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from ldm_models import NETWORKS, PATCH, head_case, model_config, random_networks
+from ldm_models import PATCH, head_case, model_config, random_networks, sampler
 
 from algorithms.ldm_brain.codec import decode
 from algorithms.ldm_brain.draws import draw, fitting_steps
 from algorithms.ldm_brain.networks import LatentDiffusion
 from algorithms.ldm_brain.predictor import LdmPredictor
-from algorithms.ldm_brain.sampling import sample
 from synthct.inference.engine import Engine
 from synthct.intensity import CasePercentile
 from synthct.outline import body_inside
@@ -25,21 +24,8 @@ CPU = torch.device("cpu")
 
 def singles(networks: LatentDiffusion, mr: torch.Tensor, seed: int, count: int) -> list[npt.NDArray[np.float32]]:
     """Samples drawn and decoded one by one."""
-    config = model_config()
-    latents = [
-        sample(
-            networks,
-            mr,
-            config=NETWORKS,
-            noise=config.noise,
-            sampling=config.sampling,
-            scale_factor=config.scale_factor,
-            tile=PATCH,
-            seed=seed,
-            number=number,
-        )
-        for number in range(count)
-    ]
+    drawn = sampler(networks, seed=seed)
+    latents = [drawn.latent(mr, number=number) for number in range(count)]
     z, y, x = mr.shape
     return [decode(networks.autoencoder, latent, PATCH).numpy()[:z, :y, :x] for latent in latents]
 
@@ -73,16 +59,7 @@ def test_a_whole_head_is_one_tile_of_its_own_size(blend: str) -> None:
     assert model_config().sampling.tile((20, 33, 5), patch=PATCH, multiple=4) == PATCH
     drawn = draw([networks], mr, config, Engine(CPU, seed=9))
     padded = torch.nn.functional.pad(mr, (0, 3, 0, 3))
-    latent = sample(
-        networks,
-        padded,
-        config=NETWORKS,
-        noise=config.noise,
-        sampling=config.sampling,
-        scale_factor=config.scale_factor,
-        tile=(20, 36, 8),
-        seed=9,
-    )
+    latent = sampler(networks, tile=(20, 36, 8), seed=9).latent(padded)
     kept = latent if blend == "images" else latent[:, :, :, :17, :3]  # 33 and 5 voxels, two to a latent's
     wanted = decode(networks.autoencoder, kept, (20, 36, 8)).numpy()[:, :33, :5]
     np.testing.assert_allclose(drawn.mean, wanted, atol=1e-5)

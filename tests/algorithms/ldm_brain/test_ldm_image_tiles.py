@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from ldm_models import NETWORKS, PATCH, Knowing, model_config, random_networks
+from ldm_models import PATCH, Knowing, model_config, random_networks, sampler
 from torch import Tensor
 from torch.nn import functional
 
 from algorithms.ldm_brain.codec import decode, encode, reconstruct
 from algorithms.ldm_brain.draws import draw
 from algorithms.ldm_brain.noise import NoiseConfig
-from algorithms.ldm_brain.sampling import SamplingConfig, sample, sample_tiles
 from algorithms.ldm_brain.tiles import Tiling
 from synthct.inference.engine import Engine
 
 FLOW = NoiseConfig(kind="rectified-flow")
-
-
-def settings(steps: int = 2, noise: NoiseConfig = FLOW, **sampling: Any) -> dict[str, Any]:
-    return {
-        "config": NETWORKS,
-        "noise": noise,
-        "sampling": SamplingConfig(steps=steps, **sampling),
-        "scale_factor": 1.25,
-        "tile": PATCH,
-        "seed": 3,
-    }
 
 
 def enlarged(latent: Tensor) -> Tensor:
@@ -40,8 +26,8 @@ def enlarged(latent: Tensor) -> Tensor:
 @pytest.mark.parametrize("noise", [FLOW, NoiseConfig(), NoiseConfig(prediction="v_prediction")])
 def test_one_tile_is_a_sample_decoded(noise: NoiseConfig) -> None:
     networks, mr = random_networks(), torch.rand(PATCH, generator=torch.Generator().manual_seed(1))
-    whole = sample(networks, mr, **settings(noise=noise))
-    made = sample_tiles(networks, mr, networks.autoencoder.decode, **settings(noise=noise))
+    drawn = sampler(networks, noise, seed=3)
+    whole, made = drawn.latent(mr), drawn.image(mr, networks.autoencoder.decode)
     assert torch.equal(made, networks.autoencoder.decode(whole)[0, 0])
 
 
@@ -49,7 +35,7 @@ def test_tiles_that_agree_leave_no_seam() -> None:
     """A denoiser that knows the latent from the MR: blended images are those of the whole."""
     mr = torch.rand((20, 33, 16), generator=torch.Generator().manual_seed(1))
     knowing = Knowing(FLOW)
-    made = sample_tiles(knowing, mr, enlarged, **settings(steps=4))
+    made = sampler(knowing, FLOW, steps=4).image(mr, enlarged)
     padded = functional.pad(mr, (0, 0, 0, 1))
     wanted = enlarged(knowing.latent(padded[None, None]) / 1.25)[0, 0]
     assert made.shape == (20, 34, 16)
@@ -65,7 +51,7 @@ def test_images_are_blended_by_hand() -> None:
         calls += 1
         return torch.full((1, 1, *(2 * edge for edge in latent.shape[2:])), float(calls))
 
-    made = sample_tiles(Knowing(FLOW), torch.zeros((16, 16, 24)), painted, **settings(overlap=0.5))
+    made = sampler(Knowing(FLOW), FLOW, overlap=0.5).image(torch.zeros((16, 16, 24)), painted)
     tiling = Tiling.over((8, 8, 12), (8, 8, 8), 0.5)
     wanted = tiling.merge(lambda start: torch.full((1, 1, 16, 16, 16), 1.0 if start[2] == 0 else 2.0), factor=2)
     assert calls == 2
@@ -82,10 +68,10 @@ def test_each_tile_takes_its_part_of_one_noise() -> None:
         def denoise(self, latent: Tensor, times: Tensor, condition: Tensor) -> Tensor:
             return torch.zeros_like(latent)
 
-    made = sample_tiles(Silent(), torch.zeros((16, 16, 24)), enlarged, **settings(steps=1))
-    again = sample_tiles(Silent(), torch.zeros((16, 16, 24)), enlarged, **settings(steps=1))
-    other = sample_tiles(Silent(), torch.zeros((16, 16, 24)), enlarged, **{**settings(steps=1), "seed": 4})
-    latents = sample(Silent(), torch.zeros((16, 16, 24)), **settings(steps=1))
+    mr, silent = torch.zeros((16, 16, 24)), sampler(Silent(), FLOW, steps=1)
+    made, again = silent.image(mr, enlarged), silent.image(mr, enlarged)
+    other = sampler(Silent(), FLOW, steps=1, seed=4).image(mr, enlarged)
+    latents = silent.latent(mr)
     torch.testing.assert_close(made, enlarged(latents)[0, 0])
     assert torch.equal(made, again)
     assert not torch.equal(made, other)
@@ -93,10 +79,7 @@ def test_each_tile_takes_its_part_of_one_noise() -> None:
 
 def test_noise_on_the_way_is_drawn_anew_in_each_tile() -> None:
     networks, mr = random_networks(), torch.rand((16, 16, 24))
-    made = [
-        sample_tiles(networks, mr, enlarged, **settings(noise=NoiseConfig(), eta=eta, steps=3))
-        for eta in (0.0, 1.0, 1.0)
-    ]
+    made = [sampler(networks, eta=eta, steps=3).image(mr, enlarged) for eta in (0.0, 1.0, 1.0)]
     assert torch.equal(made[1], made[2])
     assert not torch.allclose(made[0], made[1])
 
@@ -104,7 +87,7 @@ def test_noise_on_the_way_is_drawn_anew_in_each_tile() -> None:
 def test_progress_never_goes_back_and_ends_with_all_steps() -> None:
     told: list[tuple[int, int]] = []
     mr = torch.zeros((16, 16, 40))
-    sample_tiles(Knowing(FLOW), mr, enlarged, **settings(steps=5), advance=lambda *numbers: told.append(numbers))
+    sampler(Knowing(FLOW), FLOW, steps=5).image(mr, enlarged, advance=lambda *numbers: told.append(numbers))
     done = [number for number, _ in told]
     assert done == sorted(done)
     assert told[-1] == (5, 5)

@@ -61,6 +61,25 @@ def test_times_cover_the_process(config: NoiseConfig, least: int, most: int) -> 
     assert times.dtype == torch.int64
 
 
+@pytest.mark.parametrize(("shift", "middle"), [(1.0, 500), (3.0, 750), (1 / 3, 250)])
+def test_shift_moves_the_times_towards_noise(shift: float, middle: int) -> None:
+    """Half of the times lie above s / 2 / (1 + (s - 1) / 2), and none leaves the process."""
+    config = NoiseConfig(kind="rectified-flow", shift=shift)
+    _, _, times = training_example(config, torch.zeros(4000, 1, 1, 1, 1), torch.Generator().manual_seed(0))
+    assert float(times.double().quantile(0.5)) == pytest.approx(middle, abs=20)
+    assert 1 <= int(times.min()) < int(times.max()) <= 1000
+    assert times.dtype == torch.int64
+
+
+def test_a_shift_next_to_one_draws_the_same_times_as_one() -> None:
+    latent = torch.zeros(500, 1, 1, 1, 1)
+    even, close = (
+        training_example(NoiseConfig(kind="rectified-flow", shift=shift), latent, torch.Generator().manual_seed(0))[2]
+        for shift in (1.0, 1.0001)
+    )
+    assert torch.equal(even, close)
+
+
 @pytest.mark.parametrize("config", [EPSILON, FLOW])
 def test_a_seed_gives_the_same_example(config: NoiseConfig) -> None:
     latent = torch.ones(2, 2, 2, 2, 2)
@@ -86,6 +105,8 @@ def test_half_precision_latents_leave_the_schedule_as_it_is() -> None:
         ({"times": 5000}, "times"),
         ({"prediction": "sample"}, "prediction"),
         ({"gamma": 1}, "gamma"),
+        ({"shift": 3.0}, "shift 3 is of rectified flow"),
+        ({"kind": "rectified-flow", "shift": 0.0}, "shift"),
     ],
 )
 def test_settings_refused(change: dict[str, Any], complaint: str) -> None:

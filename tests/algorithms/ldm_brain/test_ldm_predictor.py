@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ldm_models import CT, NETWORKS, constant_networks, head_case, model_config, random_networks, save_networks
+from ldm_models import CT, constant_networks, head_case, model_config, random_networks, sampler, save_networks
 from pydantic import ValidationError
 
 from algorithms.interface import Prediction
 from algorithms.ldm_brain.codec import decode
 from algorithms.ldm_brain.predictor import LdmPredictor, load
-from algorithms.ldm_brain.sampling import sample
 from synthct.dataset import Case
 from synthct.errors import MemoryLimitError, WeightsError
 from synthct.inference.engine import Engine
@@ -47,17 +46,8 @@ def test_prediction_by_hand() -> None:
     made = predict(case, engine=Engine(CPU, seed=4))
     units = CasePercentile().apply(case.image.voxels)
     units[~body_inside(case.image, case.mask)] = 0.0
-    networks, config = random_networks(), model_config()
-    latent = sample(
-        networks,
-        torch.from_numpy(units),
-        config=NETWORKS,
-        noise=config.noise,
-        sampling=config.sampling,
-        scale_factor=1.25,
-        tile=(16, 16, 16),
-        seed=4,
-    )
+    networks = random_networks()
+    latent = sampler(networks, seed=4).latent(torch.from_numpy(units))
     hu = LinearScale.model_validate(CT).invert(decode(networks.autoencoder, latent, (16, 16, 16)).numpy())
     inside = case.mask.voxels > 0
     wanted = np.rint(np.clip(hu, -1024, 3071))

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from ldm_models import NETWORKS, PATCH, Knowing, Recording
+from ldm_models import PATCH, Knowing, Recording, sampler
 from torch import Tensor
 
 from algorithms.ldm_brain.conditioning import Denoiser, in_precision
 from algorithms.ldm_brain.noise import NoiseConfig, signal_power
-from algorithms.ldm_brain.sampling import SamplingConfig, reverse_times, sample
+from algorithms.ldm_brain.sampling import reverse_times
 from synthct.errors import UsageError
 
 EPSILON = NoiseConfig()
@@ -22,17 +22,10 @@ PROCESSES = [EPSILON, VELOCITY, FLOW]
 
 
 def draw(denoiser: Denoiser, noise: NoiseConfig, mr: Tensor | None = None, **changes: Any) -> Tensor:
-    """A latent; `changes` are of the sampling settings, or of `sample` itself."""
-    sampling = {name: changes.pop(name) for name in ("steps", "eta", "overlap") if name in changes}
-    arguments: dict[str, Any] = {"scale_factor": 1.0, "tile": PATCH} | changes
-    return sample(
-        denoiser,
-        torch.zeros(PATCH) if mr is None else mr,
-        config=NETWORKS,
-        noise=noise,
-        sampling=SamplingConfig(**sampling),
-        **arguments,
-    )
+    """A latent; `changes` are of the sampler, or of its call."""
+    call = {name: changes.pop(name) for name in ("number", "advance") if name in changes}
+    drawing = sampler(denoiser, noise, **{"scale_factor": 1.0, "steps": 50} | changes)
+    return drawing.latent(torch.zeros(PATCH) if mr is None else mr, **call)
 
 
 def first_noise(noise: NoiseConfig, **changes: Any) -> Tensor:

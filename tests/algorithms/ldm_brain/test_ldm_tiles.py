@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ldm_models import NETWORKS, Recording
+from ldm_models import Recording, sampler
 from torch import Tensor
 
 from algorithms.ldm_brain.noise import NoiseConfig
-from algorithms.ldm_brain.sampling import SamplingConfig, sample
 from algorithms.ldm_brain.tiles import Tiling
 from synthct.inference.merging import gaussian_weight
 
@@ -58,15 +57,7 @@ def test_predictions_are_blended_at_each_step() -> None:
         seen.append(latent)
         return torch.full_like(latent, float(len(seen) % 2))  # 1 in the first tile of each step, 0 in the second
 
-    got = sample(
-        Recording(answer),
-        torch.zeros(8, 8, 24),
-        config=NETWORKS,
-        noise=FLOW,
-        sampling=SamplingConfig(steps=2, overlap=0.5),
-        scale_factor=1.0,
-        tile=(8, 8, 16),
-    )
+    got = sampler(Recording(answer), FLOW, overlap=0.5, scale_factor=1.0, tile=(8, 8, 16)).latent(torch.zeros(8, 8, 24))
     assert len(seen) == 4
     tiling = Tiling.over((4, 4, 12), (4, 4, 8), 0.5)
     share = tiling.merge(lambda start: torch.full((1, 2, 4, 4, 8), 1.0 if start[2] == 0 else 0.0))
@@ -78,15 +69,7 @@ def test_predictions_are_blended_at_each_step() -> None:
 
 def test_no_call_is_larger_than_a_tile() -> None:
     denoiser = Recording(lambda latent, _: latent)
-    sample(
-        denoiser,
-        torch.zeros(20, 50, 44),
-        config=NETWORKS,
-        noise=FLOW,
-        sampling=SamplingConfig(steps=1),
-        scale_factor=1.0,
-        tile=(16, 16, 16),
-    )
+    sampler(denoiser, FLOW, steps=1).latent(torch.zeros(20, 50, 44))
     assert {tuple(latent.shape) for latent, _, _ in denoiser.seen} == {(1, 2, 8, 8, 8)}
     assert {tuple(condition.shape) for _, _, condition in denoiser.seen} == {(1, 1, 16, 16, 16)}
     assert len(denoiser.seen) == 2 * 4 * 4  # latents of 10, 25 and 22 at a distance of at most 6
