@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from builders import make_volume
+from ldm_settings import CT, NETWORKS
 
 from algorithms.ldm_brain.model import ModelConfig
-from algorithms.ldm_brain.networks import LdmConfig, build_networks
+from algorithms.ldm_brain.networks import build_networks
 from algorithms.ldm_brain.noise import NoiseConfig
 from synthct.anatomy import Region, Task
 from synthct.dataset import Case
@@ -21,20 +22,6 @@ from synthct.weights import ModelFolder, save_model
 __all__ = ["SPACING", "engine", "head", "save_tiny"]
 
 SHAPE, SPACING = (12, 14, 13), 4.0
-CT = {"low": -1024.0, "high": 3071.0, "offset": 1023.5, "scale": 2047.5}
-NETWORKS = LdmConfig.model_validate(
-    {
-        "autoencoder": {"channels": (4, 8), "latent_channels": 2, "res_blocks": 1, "norm_groups": 2},
-        "denoiser": {
-            "channels": (4, 8),
-            "attention": (False, False),
-            "head_channels": (0, 4),
-            "res_blocks": 1,
-            "norm_groups": 2,
-        },
-        "embedding": (2, 4),
-    }
-)
 
 
 def head(name: str, *, seed: int = 0, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Case:

@@ -12,8 +12,9 @@ from containers.checks import run_check
 from containers.images import build_image
 from containers.ramp_cases import read_sct
 from containers.running import MODEL, run_container
+from ldm_settings import CT, NETWORKS
 
-from algorithms.ldm_brain.networks import LdmConfig, build_networks
+from algorithms.ldm_brain.networks import build_networks
 from algorithms.ldm_brain.noise import NoiseConfig
 from algorithms.ldm_brain.predictor import ModelConfig
 from algorithms.ldm_brain.sampling import SamplingConfig
@@ -25,20 +26,7 @@ from synthct.weights import save_model
 
 pytestmark = [pytest.mark.container, pytest.mark.slow]
 
-CT = LinearScale(low=-1024, high=3071, offset=1023.5, scale=2047.5)
-NETWORKS = LdmConfig.model_validate(
-    {
-        "autoencoder": {"channels": (4, 4), "latent_channels": 2, "res_blocks": 1, "norm_groups": 2},
-        "denoiser": {
-            "channels": (4, 4),
-            "attention": (False, False),
-            "head_channels": (0, 4),
-            "res_blocks": 1,
-            "norm_groups": 2,
-        },
-        "embedding": (2, 4),
-    }
-)
+SCALE = LinearScale.model_validate(CT)
 
 
 def save_random(folder: Path, *, constant: bool) -> Path:
@@ -47,7 +35,7 @@ def save_random(folder: Path, *, constant: bool) -> Path:
     networks = build_networks(NETWORKS)
     *_, weight, bias = networks.autoencoder.decoder.parameters()
     with torch.no_grad():
-        bias.fill_((100 - CT.offset) / CT.scale)
+        bias.fill_((100 - SCALE.offset) / SCALE.scale)
         weight.mul_(0.0 if constant else 0.05 / weight.abs().sum())
     config = ModelConfig(
         networks=NETWORKS,
@@ -57,7 +45,7 @@ def save_random(folder: Path, *, constant: bool) -> Path:
         spacing=(4.0, 4.0, 4.0),
         patch=(32, 32, 32),
         image=CasePercentile(),
-        ct=CT,
+        ct=SCALE,
     )
     save_model(
         folder,

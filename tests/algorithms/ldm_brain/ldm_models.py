@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from builders import make_volume
+from ldm_settings import CT, NETWORKS
 from torch import Tensor
 from torch.nn import functional
 
 from algorithms.ldm_brain.conditioning import Denoiser
-from algorithms.ldm_brain.networks import LatentDiffusion, LdmConfig, build_networks
+from algorithms.ldm_brain.networks import LatentDiffusion, build_networks
 from algorithms.ldm_brain.noise import NoiseConfig, signal_power
 from algorithms.ldm_brain.predictor import ModelConfig
 from algorithms.ldm_brain.sampling import Sampler, SamplingConfig
@@ -25,8 +26,6 @@ from synthct.networks.state import own_tensors
 from synthct.weights import ModelFolder, save_model
 
 __all__ = [
-    "CT",
-    "NETWORKS",
     "PATCH",
     "Knowing",
     "Recording",
@@ -40,21 +39,6 @@ __all__ = [
 ]
 
 PATCH = (16, 16, 16)
-CT = {"low": -1024.0, "high": 3071.0, "offset": 1023.5, "scale": 2047.5}
-NETWORKS = LdmConfig.model_validate(
-    {
-        "autoencoder": {"channels": (4, 8), "latent_channels": 2, "res_blocks": 1, "norm_groups": 2},
-        "denoiser": {
-            "channels": (4, 8),
-            "attention": (False, False),
-            "head_channels": (0, 4),
-            "res_blocks": 1,
-            "norm_groups": 2,
-        },
-        "embedding": (2, 4),
-    }
-)
-"""Factor 2, and latents that are multiples of 2."""
 
 
 def model_config(**changes: Any) -> ModelConfig:

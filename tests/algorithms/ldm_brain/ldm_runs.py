@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ldm_models import NETWORKS, PATCH
+from ldm_models import PATCH
+from ldm_settings import NETWORKS
 from rich.progress import Progress
 from safetensors.torch import load_file
 from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ldm_models import NETWORKS
+from ldm_settings import NETWORKS
 from monai.networks.nets.autoencoderkl import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional

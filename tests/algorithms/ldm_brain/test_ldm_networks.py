@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ldm_models import NETWORKS
+from ldm_settings import NETWORKS
 from pydantic import ValidationError
 from torch import Tensor
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from ldm_models import NETWORKS
 from ldm_runs import tiny
+from ldm_settings import NETWORKS
 from torch import Tensor, nn
 
 from algorithms.ldm_brain.autoencoding import AUTOENCODER, AutoencoderObjective, kl_divergence

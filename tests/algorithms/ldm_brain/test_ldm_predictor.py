@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ldm_models import CT, constant_networks, head_case, model_config, random_networks, sampler, save_networks
+from ldm_models import constant_networks, head_case, model_config, random_networks, sampler, save_networks
+from ldm_settings import CT
 from pydantic import ValidationError
 
 from algorithms.interface import Prediction

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ldm_models import NETWORKS
 from ldm_runs import CASES, PRESET, SETTINGS, config_of, rows, training_run, weights
+from ldm_settings import NETWORKS
 
 from algorithms.ldm_brain.codec import decode
 from algorithms.ldm_brain.networks import build_autoencoder
