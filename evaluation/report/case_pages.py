@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.leaderboard.folder import ENTRIES_FOLDER
 from evaluation.report.case_images import CaseImages, ReportCase, load_images
 from evaluation.report.case_page import SCORES, write_case_page
 from evaluation.report.colours import colourise, data_url
@@ -34,6 +35,8 @@ def write_case_pages(
     on_case: Callable[[ReportCase], None] = lambda case: None,
 ) -> list[str]:
     """Write OUTPUT/<case id>.html of each case and OUTPUT/index.html.
+
+    Where OUTPUT lies in an entry of a leaderboard, the list leads back to the board.
 
     Args:
         cases: in the order of the list.
@@ -73,6 +76,7 @@ def write_case_pages(
         styles=["page.css"],
         scripts=["page.js"],
         entry=run.common.entry,
+        home=_board_of(output),
         marks=run.common.marks,
         warnings=[*_missing_cts(rows), *warnings_about(run.common.marks, other_scores=run.common.other_scores)],
         columns=columns,
@@ -80,6 +84,11 @@ def write_case_pages(
         failures=failures,
     )
     return failures
+
+
+def _board_of(output: Path) -> str | None:
+    """Address of the board, seen from a folder BOARD/entries/<name>/<report>; None elsewhere."""
+    return f"../../../{INDEX_NAME}" if output.resolve().parent.parent.name == ENTRIES_FOLDER else None
 
 
 def _missing_cts(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
