@@ -34,7 +34,7 @@ def test_a_head_phantom_end_to_end(tmp_path: Path) -> None:
     assert first.voxels[inside].std() > 100
     manifest = json.loads((tmp_path / "first" / "manifest.json").read_text())
     (model,) = manifest["models"].values()
-    assert (model["starter"], model["demonstration_only"]) == (True, True)
+    assert (model["starter"], model["demonstration_only"]) == (True, False)
     assert "simulated" in model["trained_on"]
     assert manifest["cases"][0]["steps"] == 1
 
