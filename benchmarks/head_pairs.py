@@ -3,12 +3,13 @@
     python -m benchmarks.head_pairs LABELS DST                   all label maps head_NN.nii.gz of LABELS
     python -m benchmarks.head_pairs LABELS DST --cases 1,11      heads 01 and 11
     python -m benchmarks.head_pairs LABELS DST --spacing 4       coarse, for tests
-    python -m benchmarks.head_pairs LABELS DST --draws 4         each head four times, as 1BA001, 1BA101, ...
+    python -m benchmarks.head_pairs LABELS DST --cases 1,3 --draws 4   each four times, as 1BA001, 1BA101, ...
 
 LABELS holds label maps of whole heads at 1 mm, such as SynthSeg's training label maps (Apache-2.0). Both images of a
 case are drawn from one map: nothing in them was scanned. DST is a SynthRAD2023 tree whose note says simulated.
 benchmarks/head_tissues.py says what each tissue looks like. Draws after the first are of a head that is bent too
-(benchmarks/head_shapes.py): one more subject to a training, the same one to a split into folds or test cases.
+(benchmarks/head_shapes.py). All draws of one head share its anatomy: draw training heads alone, and do not split such
+a data set by `--fold`, which knows cases and no heads.
 """
 
 from __future__ import annotations
@@ -227,6 +228,10 @@ def _make(labels: Path, folder: Path, cases: str | None, seed: int, spacing: flo
     if spacing is not None and not SMALLEST_SPACING_MM <= spacing <= 20:
         raise UsageError(f"--spacing {spacing:g} mm cannot be had; expected {SMALLEST_SPACING_MM} to 20")
     maps = chosen(find_label_maps(labels), cases)
+    if draws > 1 and cases is None:
+        raise UsageError(
+            f"--draws {draws} without --cases would draw test heads too; expected --cases of training heads"
+        )
     if draws > 1 and max(maps) > 99:
         raise UsageError(f"--draws {draws} of head {max(maps)} has no case number; expected heads up to 99")
     note_path = folder / NOTE_NAME

@@ -95,7 +95,7 @@ def training_example(
 
 
 def _shifted(times: Tensor, config: NoiseConfig) -> Tensor:
-    """Draw times towards noise, or away from it; with `shift` 1 as they are. Rectified flow keeps 1 to times."""
+    """Move times towards noise, or away from it; with `shift` 1 as they are. Rectified flow keeps 1 to times."""
     if config.shift == 1:
         return times
     share = times.double() / config.times

@@ -16,6 +16,7 @@ from evaluation.report.looks import PRESETS
 from evaluation.report.niivue import Viewer
 from evaluation.report.pages import write_page
 from evaluation.report.run_notes import ReportRun
+from evaluation.report.site import CASES_FOLDER
 from evaluation.report.warnings_shown import warnings_about
 from synthct.errors import InputError
 
@@ -36,7 +37,7 @@ def write_case_pages(
 ) -> list[str]:
     """Write OUTPUT/<case id>.html of each case and OUTPUT/index.html.
 
-    Where OUTPUT lies in an entry of a leaderboard, the list leads back to the board.
+    Where OUTPUT is BOARD/entries/<name>/report, the list leads back to the board.
 
     Args:
         cases: in the order of the list.
@@ -87,8 +88,10 @@ def write_case_pages(
 
 
 def _board_of(output: Path) -> str | None:
-    """Address of the board, seen from a folder BOARD/entries/<name>/<report>; None elsewhere."""
-    return f"../../../{INDEX_NAME}" if output.resolve().parent.parent.name == ENTRIES_FOLDER else None
+    """Address of the board, seen from where it looks for the pages of an entry; None elsewhere."""
+    place = output.resolve()
+    kept = place.parent.parent.name == ENTRIES_FOLDER
+    return f"../../../{INDEX_NAME}" if place.name == CASES_FOLDER and kept else None
 
 
 def _missing_cts(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from benchmarks import head_shapes
 from benchmarks.head_pairs import app
-from benchmarks.head_shapes import BEND_MM, MARGIN, STRETCH, WAVES_MM, bent
+from benchmarks.head_shapes import BEND_MM, MARGIN, STRETCH, TURN_DEGREES, bent, old_places
 from synthct.dataset import find_cases, load_case
-from synthct.volume import Volume, write_volume
+from synthct.volume import Geometry, Volume, write_volume
 
 EDGE, SPACING = 40, 4.0
 
@@ -58,30 +58,59 @@ def test_every_draw_is_another_head_and_a_seed_gives_the_same_one() -> None:
     assert (first != other).mean() > 0.01
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_without_waves_it_is_a_rotation_and_a_stretch(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two balls 80 mm apart: their distance changes by the stretch alone, whatever the turn."""
+def uneven() -> Volume:
+    """Edges and spacings that all differ, x pointing the other way; labels from 0 to 6 in blocks."""
+    blocks = np.random.default_rng(0).integers(0, 7, (5, 6, 8)).astype(np.int32)
+    voxels = blocks.repeat(4, axis=0).repeat(5, axis=1).repeat(4, axis=2)
+    direction = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    geometry = Geometry((32, 30, 20), (4.0, 3.0, 2.0), (7.0, -8.0, 9.0), direction)
+    return Volume(voxels, geometry)
+
+
+def test_a_head_that_is_left_as_it_is_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TURN_DEGREES", "STRETCH", "BEND_MM"):
+        monkeypatch.setattr(head_shapes, name, 0.0)
+    before = uneven()
+    after = bent(before, np.random.default_rng(0))
+    assert after.geometry.size == (32 + 10, 30 + 10, 20 + 6)
+    assert after.geometry.spacing == before.geometry.spacing
+    assert after.geometry.direction == before.geometry.direction
+    assert after.geometry.origin == (7.0 + 5 * 4.0, -8.0 - 5 * 3.0, 9.0 - 3 * 2.0)
+    assert np.array_equal(after.voxels[3:-3, 5:-5, 5:-5], before.voxels)
+    after.voxels[3:-3, 5:-5, 5:-5] = 0
+    assert not after.voxels.any()
+
+
+def test_without_waves_each_axis_has_its_own_stretch_and_all_turn_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old places on the new grid are affine: their matrix, inverted, is a rotation times the three stretches."""
     monkeypatch.setattr(head_shapes, "BEND_MM", 0.0)
-    shift = [0.0, 0.0, 0.0]
-    shift[axis] = 40.0
-    two = ball((shift[0], shift[1], shift[2]), 14.0) + ball((-shift[0], -shift[1], -shift[2]), 14.0) * 3
+    head_before, spacing = uneven(), np.array((2.0, 3.0, 4.0))
     for seed in range(3):
-        after = bent(head(two), np.random.default_rng(seed))
-        ends = [middle_mm(after, label) for label in (2, 6)]
-        apart = float(np.linalg.norm(ends[0] - ends[1]))
-        assert 80 * (1 - STRETCH) - 3 < apart < 80 * (1 + STRETCH) + 3
+        rng = np.random.default_rng(seed)
+        angles, stretch = np.deg2rad(rng.uniform(-TURN_DEGREES, TURN_DEGREES, 3)), 1 + rng.uniform(-STRETCH, STRETCH, 3)
+        places = np.array(old_places(head_before, np.zeros(3, int), np.random.default_rng(seed)), np.float64)
+        corner = places[:, 0, 0, 0]
+        steps = np.stack([places[:, 1, 0, 0], places[:, 0, 1, 0], places[:, 0, 0, 1]], axis=1) - corner[:, None]
+        forward = np.linalg.inv(steps * spacing[:, None] / spacing[None, :])  # mm of the new head by mm of the old
+        np.testing.assert_allclose(forward.T @ forward, np.diag(stretch**2), atol=1e-4)
+        turn = forward / stretch
+        assert np.linalg.det(turn) == pytest.approx(1.0, abs=1e-4)
+        about = np.arccos((np.trace(turn) - 1) / 2)
+        assert 0.5 * np.abs(angles).max() < about < 1.01 * np.abs(angles).sum()
+        middle = (np.array(head_before.voxels.shape) - 1) / 2
+        np.testing.assert_allclose(places.mean(axis=(1, 2, 3)), middle, atol=1e-3)
 
 
 def test_nothing_folds() -> None:
-    """The steepest waves together change a length by less than itself."""
-    assert BEND_MM * 2 * np.pi / WAVES_MM[0] < 0.5
-    layers = np.repeat(np.arange(1, EDGE + 1, dtype=np.int32)[:, None, None], EDGE, axis=1).repeat(EDGE, axis=2)
-    for seed in range(4):
-        after = bent(head(layers), np.random.default_rng(seed)).voxels
-        columns = after[:, after.shape[1] // 2, after.shape[2] // 2]
-        steps = np.diff(columns[columns > 0])
-        assert steps.min() >= 0
-        assert columns.max() > EDGE - 6
+    """How much room a place of the new head takes in the old one is nowhere 0 or less."""
+    labels = make_volume(np.zeros((32, 32, 32), np.int32), spacing=(8.0, 8.0, 8.0))
+    smallest = []
+    for seed in range(40):
+        places = old_places(labels, np.zeros(3, int), np.random.default_rng(seed))
+        gradients = [np.stack(np.gradient(place), axis=-1) for place in places]
+        smallest.append(float(np.linalg.det(np.stack(gradients, axis=-2)).min()))
+    assert min(smallest) > 0.1
+    assert min(smallest) < 0.9  # it does bend
 
 
 def test_a_large_head_is_not_cut() -> None:
@@ -99,7 +128,7 @@ def test_draws_are_cases_of_their_own_and_leave_the_first_as_it_is(tmp_path: Pat
         write_volume(make_volume(ball().astype(np.int16), spacing=(SPACING,) * 3), maps / f"head_{number:02d}.nii.gz")
     runner = CliRunner()
     for name, more in (("one", []), ("three", ["--draws", "3"])):
-        result = runner.invoke(app, [str(maps), str(tmp_path / name), "--spacing", "8", *more])
+        result = runner.invoke(app, [str(maps), str(tmp_path / name), "--spacing", "8", "--cases", "3,11", *more])
         assert result.exit_code == 0, result.output
     assert "6 simulated heads" in result.output
     found = {files.id: load_case(files) for files in find_cases(tmp_path / "three")}
@@ -111,8 +140,13 @@ def test_draws_are_cases_of_their_own_and_leave_the_first_as_it_is(tmp_path: Pat
     assert json.loads((tmp_path / "three" / "dataset.json").read_text())["simulated"] is True
 
 
-def test_a_head_without_a_number_for_its_draws_is_refused(tmp_path: Path) -> None:
+def test_draws_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
     (tmp_path / "head_100.nii.gz").write_bytes(b"not read")
-    result = CliRunner().invoke(app, [str(tmp_path), str(tmp_path / "new"), "--draws", "2"])
-    assert result.exit_code == 2
-    assert "--draws 2 of head 100 has no case number; expected heads up to 99" in result.output
+    for more, line in (
+        (["--cases", "100"], "--draws 2 of head 100 has no case number; expected heads up to 99"),
+        ([], "--draws 2 without --cases would draw test heads too; expected --cases of training heads"),
+    ):
+        result = CliRunner().invoke(app, [str(tmp_path), str(tmp_path / "new"), "--draws", "2", *more])
+        assert result.exit_code == 2
+        assert line in result.output
+        assert not (tmp_path / "new").exists()

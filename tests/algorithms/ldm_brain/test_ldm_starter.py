@@ -11,6 +11,9 @@ from commands.command_line import synthct
 
 from synthct.dataset import find_cases, load_case
 from synthct.volume import read_volume
+from synthct.weights import open_model
+
+STARTER = Path(__file__).resolve().parents[3] / "algorithms" / "ldm_brain" / "starter"
 
 QUICK = ("--set", "sampling.steps=1", "--set", "sampling.layout=whole")
 
@@ -37,6 +40,17 @@ def test_a_head_phantom_end_to_end(tmp_path: Path) -> None:
     assert (model["starter"], model["demonstration_only"]) == (True, False)
     assert "simulated" in model["trained_on"]
     assert manifest["cases"][0]["steps"] == 1
+
+
+def test_the_starter_is_drawn_as_its_card_says() -> None:
+    config = open_model(STARTER, algorithm="ldm-brain").card.config
+    assert (config["noise"]["kind"], config["noise"]["shift"]) == ("rectified-flow", 3.0)
+    assert {name: config["sampling"][name] for name in ("steps", "samples", "layout", "blend")} == {
+        "steps": 2,
+        "samples": 1,
+        "layout": "tiles",
+        "blend": "images",
+    }
 
 
 @pytest.mark.slow

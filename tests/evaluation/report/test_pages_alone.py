@@ -28,6 +28,7 @@ class Seen(HTMLParser):
 
 def cases_page(path: Path, **values: object) -> str:
     known: dict[str, object] = {"entry": "a", "marks": (), "warnings": [], "columns": [], "rows": [], "failures": []}
+    known["home"] = None
     write_page("cases.html.j2", path, styles=["page.css"], scripts=["page.js"], **{**known, **values})
     return path.read_text(encoding="utf-8")
 
@@ -54,6 +55,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     text = cases_page(
         tmp_path / "page.html",
         entry=HOSTILE,
+        home=HOSTILE,
         marks=(HOSTILE,),
         warnings=[{"title": HOSTILE, "text": HOSTILE}],
         failures=[HOSTILE],
@@ -63,7 +65,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     assert [tag for tag, _ in seen.tags if tag in ("img", "script")] == ["script"]
     assert not any(name.startswith("on") for _, attributes in seen.tags for name in attributes)
     assert "49" not in re.sub(r"<(style|script)>.*?</\1>", "", text, flags=re.DOTALL)
-    assert text.count("&lt;img src=x onerror=alert(1)&gt;") == 6
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") == 7
 
 
 def test_a_value_that_is_missing_is_an_error_and_no_empty_page(tmp_path: Path) -> None:
